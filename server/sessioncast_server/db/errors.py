@@ -1,0 +1,37 @@
+"""What can go wrong between a service and its database, whatever the backend."""
+
+
+class DatabaseError(Exception):
+    """Base of the store's own errors; a driver's exceptions never leave the `db` folder."""
+
+
+class UnavailableError(DatabaseError):
+    """The database could not be asked, or refused; nothing of the transaction remains. Worth a retry.
+
+    Attributes:
+        reason: one short word for logs and metrics: `connection`, `full`, `io`, `deadline`, `queue`, `busy`, `closed`.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+
+class CommitUnknownError(DatabaseError):
+    """The connection was lost while COMMIT was under way: the change is there in full or not at all."""
+
+
+class LockTimeoutError(DatabaseError):
+    """A row's lock was not had in time; nothing of the transaction remains."""
+
+
+class UniqueError(DatabaseError):
+    """A unique index refused a row.
+
+    Attributes:
+        constraint: name of the index or the columns, as the backend tells it.
+    """
+
+    def __init__(self, constraint: str) -> None:
+        super().__init__(constraint)
+        self.constraint = constraint

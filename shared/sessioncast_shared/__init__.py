@@ -1,0 +1,1 @@
+"""What the server and the client must agree on: values, resources, events, positions, codes and texts."""
