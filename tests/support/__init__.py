@@ -1,0 +1,1 @@
+"""What tests share: real servers, real nodes, and waiting with a deadline."""
