@@ -3,11 +3,11 @@
 from typing import Any
 
 import orjson
-from sessioncast_shared import texts
-from sessioncast_shared.codes import Code
 from starlette.responses import Response
 
 from sessioncast_server.db.errors import CommitUnknownError, DatabaseError, LockTimeoutError, UnavailableError
+from sessioncast_shared import texts
+from sessioncast_shared.codes import Code
 
 _TITLES: dict[int, str] = {
     400: "Bad Request",
@@ -15,6 +15,7 @@ _TITLES: dict[int, str] = {
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    408: "Request Timeout",
     409: "Conflict",
     412: "Precondition Failed",
     413: "Content Too Large",
@@ -37,9 +38,7 @@ class Problem(Exception):  # noqa: N818  the field's word (RFC 9457)
         fields: further members of the document, by code.
     """
 
-    def __init__(
-        self, status: int, code: Code, detail: str, *, retry_after: int | None = None, **fields: Any
-    ) -> None:
+    def __init__(self, status: int, code: Code, detail: str, *, retry_after: int | None = None, **fields: Any) -> None:
         super().__init__(f"{status} {code}: {detail}")
         self.status = status
         self.code = code
