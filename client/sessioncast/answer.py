@@ -1,0 +1,51 @@
+"""What the server answered, as plain values."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sessioncast.errors import ProblemError, ProtocolError, problem_error
+
+Query = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer of the server.
+
+    Attributes:
+        headers: case does not matter when they are looked up.
+    """
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as a JSON value.
+
+        Raises:
+            ProtocolError: it is none.
+        """
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            raise ProtocolError(self.url, f"an answer that is not JSON: {error}") from error
+
+    def problem(self) -> ProblemError:
+        """The refusal that this answer is."""
+        return problem_of(self.status, self.headers, self.body)
+
+
+def problem_of(status: int, headers: Mapping[str, str], body: bytes) -> ProblemError:
+    """The exception for an answer that is a refusal, also when a proxy wrote it."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        document = {}
+    asked = headers.get("retry-after", "")
+    # The other form, a date, is never sent by the server; a proxy's is treated as if there were none.
+    retry_after = float(asked) if asked.isdecimal() and asked.isascii() else None
+    return problem_error(status, document if isinstance(document, dict) else {}, retry_after=retry_after)

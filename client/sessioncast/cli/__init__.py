@@ -1,0 +1,1 @@
+"""Commands of the client. Only these load typer and rich."""

@@ -1,0 +1,64 @@
+"""Output of the watched sessions, each chunk once and in order."""
+
+from collections.abc import AsyncIterator, Callable
+
+from sessioncast.decode import validated
+from sessioncast.errors import ConnectionLost, NotFound
+from sessioncast.items import Item, Snapshot
+from sessioncast_shared.events import Event, EventType
+from sessioncast_shared.resources import OutputChunk
+
+Fetch = Callable[[str, int], AsyncIterator[OutputChunk]]
+"""Reads a session's output after a `seq`, to its present end."""
+
+
+class OutputFollower:
+    """Turns a subscription's items into chunks of output.
+
+    Snapshots do not carry output, and the log may have let go of it: whatever is missing before what is announced is
+    fetched. `seq` counts without gaps in each session, so what was shown is known by one number.
+    """
+
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch = fetch
+        self._shown: dict[str, int] = {}
+
+    async def take(self, item: Item) -> AsyncIterator[tuple[str, OutputChunk]]:
+        """Session ids and chunks to show now."""
+        match item:
+            case Snapshot():
+                ends = {session.id: session.output_seq for session in item.sessions}
+                # A session that is gone may have said something between what we saw and its end.
+                for session in [*self._shown.keys() - ends.keys(), *ends]:
+                    async for chunk in self._fill(session, ends.get(session)):
+                        yield session, chunk
+                self._shown = {session: self._shown.get(session, 0) for session in ends}
+            case Event(type=EventType.SESSION_OUTPUT, session_id=str(session), data=data):
+                chunks = [
+                    validated(OutputChunk, {"at": item.at, **chunk}, item.type) for chunk in data.get("chunks") or ()
+                ]
+                first = chunks[0].seq if chunks else int(data["last"]) + 1
+                async for chunk in self._fill(session, first - 1):
+                    yield session, chunk
+                for chunk in chunks:
+                    if self._next(session, chunk):
+                        yield session, chunk
+
+    async def _fill(self, session: str, end: int | None) -> AsyncIterator[OutputChunk]:
+        """Chunks up to `end` that were not shown yet; None: to wherever the session ended."""
+        while end is None or self._shown.get(session, 0) < end:
+            try:
+                async for chunk in self._fetch(session, self._shown.get(session, 0)):
+                    if self._next(session, chunk):
+                        yield chunk
+            except ConnectionLost:
+                continue  # each try has its deadline; a watcher waits as long as it takes
+            except NotFound:
+                pass
+            return
+
+    def _next(self, session: str, chunk: OutputChunk) -> bool:
+        if chunk.seq <= self._shown.get(session, 0):
+            return False
+        self._shown[session] = chunk.seq
+        return True

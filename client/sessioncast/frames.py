@@ -1,0 +1,93 @@
+"""What both transports say, as one set of frames: JSON in, frames out, no I/O."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sessioncast.errors import ProtocolError
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """First frame of a stream."""
+
+    state: str
+    reason: str | None
+    from_: str | None
+    to: str | None
+    position: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPage:
+    """A part of a snapshot; the last one has the position."""
+
+    resources: list[dict[str, Any]]
+    position: str | None
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Events in the order of the log, as JSON values."""
+
+    events: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The stream's safe position, without an event: a heartbeat or the end of a replay."""
+
+    position: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResyncNotice:
+    """A snapshot follows in the middle of the stream."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """The server ends the stream and asks the client to come back after a while."""
+
+    retry_s: float | None
+    reason: str
+
+
+Frame = Ready | SnapshotPage | Events | Moved | ResyncNotice | Goodbye
+
+
+def control_frame(name: str, body: Any, url: str) -> Frame | None:
+    """The frame of a control message; None for one that a newer server may send.
+
+    Args:
+        name: the SSE event's name; of the WebSocket ops, `subscribed` is `ready`.
+
+    Raises:
+        ProtocolError: it lacks what it is for.
+    """
+    if not isinstance(body, dict):
+        raise ProtocolError(url, f"a {name} frame that is no object")
+    try:
+        match name:
+            case "ready" | "subscribed":
+                state = body["state"]
+                if state not in ("resumed", "snapshot", "gap"):
+                    raise ProtocolError(url, f"a stream that is {str(state)[:40]!r}")
+                return Ready(state, body.get("reason"), body.get("from"), body.get("to"), body.get("position"))
+            case "snapshot":
+                more = bool(body.get("more", False))
+                return SnapshotPage(body["resources"], None if more else body["position"], more)
+            case "events":
+                return Events(body["events"])
+            case "resync":
+                return ResyncNotice(str(body.get("reason", "")))
+            case "goodbye":
+                retry_ms = body.get("retry_ms")
+                return Goodbye(None if retry_ms is None else float(retry_ms) / 1000, str(body.get("reason", "")))
+            case "heartbeat" if isinstance(body.get("position"), str):
+                return Moved(body["position"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ProtocolError(url, f"a {name} frame without {error}") from error
+    return None

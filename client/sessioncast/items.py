@@ -1,0 +1,79 @@
+"""What a subscription yields."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+from sessioncast_shared.events import Event
+from sessioncast_shared.resources import Session, Task
+
+OpenState = Literal["resumed", "snapshot", "gap"]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The stream is open, for the first time or again.
+
+    Attributes:
+        state: `resumed`: every event since the last one follows, without a hole. `snapshot`: the whole present state
+            follows. `gap`: events were missed and are gone; a `Snapshot` follows unless none was wanted.
+        reason: why there is a gap.
+        from_, to: positions that the replay or the gap lies between, where the server names them.
+        position: where the stream stands.
+    """
+
+    state: OpenState
+    reason: str | None = None
+    from_: str | None = None
+    to: str | None = None
+    position: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OtherResource:
+    """A resource of a kind that this client has no type for."""
+
+    kind: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The present state of everything the filter covers; it replaces whatever was known before.
+
+    Attributes:
+        resources: tasks, live sessions and others; never output, but each session's `output_seq`.
+        position: events after it are still to come, those up to it are in the snapshot.
+    """
+
+    resources: tuple[Task | Session | OtherResource, ...]
+    position: str
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks in it."""
+        return [resource for resource in self.resources if isinstance(resource, Task)]
+
+    @property
+    def sessions(self) -> list[Session]:
+        """The live sessions in it."""
+        return [resource for resource in self.resources if isinstance(resource, Session)]
+
+
+@dataclass(frozen=True, slots=True)
+class Resync:
+    """The stream could not go on without a hole; a `Snapshot` follows unless none was wanted."""
+
+    reason: str
+
+
+Item = Opened | Snapshot | Event | Resync
+
+
+class StreamState(StrEnum):
+    """Where a subscription's connection stands."""
+
+    CONNECTING = "connecting"
+    OPEN = "open"
+    WAITING = "waiting"
+    CLOSED = "closed"

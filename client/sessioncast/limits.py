@@ -1,0 +1,28 @@
+"""Every bound of the client, with its default."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of requests and streams; seconds unless said otherwise.
+
+    Attributes:
+        deadline_s: a request is given up, with all its repetitions, after so long.
+        attempt_s: one attempt of a request is given up, and repeated, after so long without a byte.
+        connect_s: one attempt to connect is given up after so long.
+        backoff_base_s: the first repetition comes after at most so long, each further one after at most twice that.
+        backoff_cap_s: no repetition waits longer, unless the server asked for it.
+        retry_after_cap_s: a longer wait than this is not believed, whoever asks for it.
+        idle_s: a stream on which nothing was heard for so long is dead (the server's heartbeat is 15 s).
+        frame_bytes: a longer frame or event ends the stream with a `ProtocolError`.
+    """
+
+    deadline_s: float = 60.0
+    attempt_s: float = 30.0
+    connect_s: float = 10.0
+    backoff_base_s: float = 0.25
+    backoff_cap_s: float = 10.0
+    retry_after_cap_s: float = 300.0
+    idle_s: float = 35.0
+    frame_bytes: int = 64 * 2**20

@@ -1,0 +1,90 @@
+"""Requests that survive lost answers and restarting servers."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sessioncast.answer import Answer, Query
+from sessioncast.backoff import Backoff
+from sessioncast.errors import ConnectionLost, ProblemError, ProtocolError
+from sessioncast.limits import Limits
+
+if TYPE_CHECKING:  # it loads the HTTP library
+    from sessioncast.transport import Transport
+
+_SAFE = frozenset({"GET", "HEAD"})
+
+
+class Sender:
+    """Sends a request until it is answered for good, or its deadline has passed.
+
+    An unsafe request carries one `Idempotency-Key`, made once and sent with every repetition: the server applies it
+    once, whichever answer was lost. That is why repeating is always allowed here.
+    """
+
+    def __init__(self, transport: "Transport", limits: Limits) -> None:
+        self._transport = transport
+        self._limits = limits
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = (),
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        deadline_s: float | None = None,
+    ) -> Answer:
+        """The server's answer, a 2xx.
+
+        Args:
+            body: JSON value.
+            deadline_s: instead of the limits' own.
+
+        Raises:
+            ProblemError: the server refused for good, or kept refusing until the deadline.
+            ConnectionLost: the server did not answer until the deadline.
+        """
+        sent = dict(headers or {})
+        content = None
+        if method not in _SAFE:
+            sent["Content-Type"] = "application/json"
+            sent["Idempotency-Key"] = str(uuid.uuid4())
+            content = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
+        loop = asyncio.get_running_loop()
+        backoff = Backoff(self._limits)
+        ends = loop.time() + (self._limits.deadline_s if deadline_s is None else deadline_s)
+        while True:
+            asked_s: float | None = None
+            failure: ProblemError | ConnectionLost
+            try:
+                left_s = max(ends - loop.time(), 0.001)
+                answer = await self._attempt(
+                    method, path, min(left_s, self._limits.attempt_s), query=query, content=content, headers=sent
+                )
+                if 200 <= answer.status < 300:
+                    return answer
+                if 300 <= answer.status < 400:
+                    raise ProtocolError(answer.url, f"an answer with status {answer.status}")
+                raise answer.problem()
+            except ProblemError as error:
+                if not error.retryable:
+                    raise
+                asked_s, failure = error.retry_after, error
+            except ConnectionLost as error:
+                failure = error
+            wait_s = backoff.next_s(asked_s)
+            if loop.time() + wait_s >= ends:
+                raise failure
+            await asyncio.sleep(wait_s)
+
+    async def _attempt(self, method: str, path: str, timeout_s: float, **parts: Any) -> Answer:
+        try:
+            # The library's own timeout is per read: an answer that trickles in would never end.
+            async with asyncio.timeout(timeout_s):
+                return await self._transport.request(method, path, timeout_s=timeout_s, **parts)
+        except TimeoutError as error:
+            raise ConnectionLost(self._transport.url + path, f"no answer within {timeout_s:.3g} s") from error
