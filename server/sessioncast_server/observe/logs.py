@@ -1,0 +1,94 @@
+"""Logs: one line per happening on standard error, JSON for machines or coloured for a terminal."""
+
+import json
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import orjson
+import structlog
+from structlog.types import Processor
+
+_ROUTED = ("uvicorn", "uvicorn.error", "uvicorn.asgi")
+
+
+def configure(log: str | None, level: str) -> None:
+    """Send structlog's lines and those of the standard library's loggers to standard error.
+
+    `log` is `json`, `console` or None for what fits standard error; `level` is a standard level's name. uvicorn's
+    access log is silenced: it would show query strings, and the middleware writes a line of its own.
+    """
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    console = log == "console" or (log is None and terminal)
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    chain: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last: list[Processor]
+    if console:
+        last = [structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=structlog.dev.plain_traceback)]
+    else:
+        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
+    structlog.configure(
+        processors=[*chain, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=lambda *_: _Lines(),
+        cache_logger_on_first_use=True,
+    )
+    handler = _Handler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*chain, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(threshold)
+    for name in _ROUTED:
+        routed = logging.getLogger(name)
+        routed.handlers.clear()
+        routed.propagate = True
+    logging.getLogger("uvicorn.access").disabled = True
+
+
+class _Lines:
+    """What structlog hands finished lines to, whatever their level."""
+
+    def msg(self, line: str) -> None:
+        _write(line)
+
+    debug = info = warning = error = critical = exception = msg
+
+
+class _Handler(logging.Handler):
+    """What comes by way of the standard library."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)
+        except Exception:  # noqa: BLE001  a message whose arguments do not fit it must not stop its sender
+            record.msg, record.args = f"{record.msg!s} {record.args!r}", None
+            text = self.format(record)
+        _write(text)
+
+
+def _write(line: str) -> None:
+    """To standard error, which may be gone or full: the line is lost then, and nothing else."""
+    if sys.stderr is None:  # closed before the start
+        return
+    try:
+        sys.stderr.buffer.write(line.encode(errors="backslashreplace") + b"\n")
+        sys.stderr.buffer.flush()
+    except (OSError, ValueError):
+        return
+
+
+def _json(value: MutableMapping[str, Any], **_: Any) -> str:
+    try:
+        return orjson.dumps(value, default=repr).decode()
+    except TypeError:  # lone surrogates, integers beyond 64 bit
+        return json.dumps(value, default=repr)

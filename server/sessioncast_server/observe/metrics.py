@@ -1,0 +1,67 @@
+"""What a node counts and times, for Prometheus."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_SIZES = (1, 2, 4, 8, 16, 32, 64)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"})
+
+
+class Metrics:
+    """One per node, with a registry of its own, so that two nodes in one process do not mix."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+
+        def counter(name: str, meaning: str, *labels: str) -> Counter:
+            return Counter(f"sessioncast_{name}", meaning, labels, registry=registry)
+
+        def gauge(name: str, meaning: str, *labels: str) -> Gauge:
+            return Gauge(f"sessioncast_{name}", meaning, labels, registry=registry)
+
+        def histogram(name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(f"sessioncast_{name}", meaning, labels, buckets=buckets, registry=registry)
+
+        self.requests = counter("requests", "Requests answered.", "method", "route", "status")
+        self.request_seconds = histogram(
+            "request_seconds", "From a request's arrival to the head of its answer.", _SECONDS, "method", "route"
+        )
+        self.mutations = counter("mutations", "Changes asked for, by what became of them.", "outcome")
+        self.commit_seconds = histogram("commit_seconds", "Time a commit took.", _SECONDS)
+        self.commit_group_size = histogram("commit_group_size", "Changes in one commit.", _SIZES)
+        self.write_queue = gauge("write_queue", "Changes waiting for the store.")
+        self.announce_failures = counter("announce_failures", "Announcements that could not be carried.")
+        self.broker_deaf = gauge("broker_deaf", "1 while announcements of other nodes may be missed.")
+        self.channels = gauge("channels", "Open channels.")
+        self.channel_lag = gauge("channel_lag", "Most events that a channel was found behind its log at a head check.")
+        self.ring_bytes = gauge("ring_bytes", "Recent events kept in memory.")
+        self.gaps_found = counter("gaps_found", "Missing announcements noticed.")
+        self.gaps_healed = counter("gaps_healed", "Missing events read from the log.")
+        self.epoch_rotations = counter("epoch_rotations", "Channels whose log was found to have gone back.")
+        self.subscribers = gauge("subscribers", "Open subscriptions.", "transport")
+        self.deliveries = counter("deliveries", "Events handed to subscribers.", "transport")
+        self.resyncs = counter("resyncs", "Subscribers sent a fresh snapshot in the middle.", "reason")
+        self.snapshots = counter("snapshots", "Snapshots read from the store.")
+        self.replays = counter("replays", "Subscribers resumed by replay.")
+        self.loop_lag_seconds = histogram("loop_lag_seconds", "How late the event loop ran a timer.", _SECONDS)
+        self._by_request: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count an answer; `route` is a template, so that there are few of them."""
+        key = (method, route, status)
+        children = self._by_request.get(key)
+        if children is None:
+            known = method if method in _METHODS else "OTHER"
+            children = (self.requests.labels(known, route, str(status)), self.request_seconds.labels(known, route))
+            if known is method:  # made-up methods are not remembered
+                self._by_request[key] = children
+        children[0].inc()
+        children[1].observe(seconds)
+
+    def render(self) -> bytes:
+        """All of it in Prometheus' text format, of type `CONTENT_TYPE`."""
+        return generate_latest(self.registry)
