@@ -19,11 +19,12 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotPage:
-    """A part of a snapshot; the last one has the position."""
+    """A part of a snapshot; the last one has the position. `read`: it is too large, and this is where to read it."""
 
     resources: list[dict[str, Any]]
     position: str | None
     more: bool
+    read: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,8 @@ def control_frame(name: str, body: Any, url: str) -> Frame | None:
                 return Ready(state, body.get("reason"), body.get("from"), body.get("to"), body.get("position"))
             case "snapshot":
                 more = bool(body.get("more", False))
-                return SnapshotPage(body["resources"], None if more else body["position"], more)
+                read = tuple(body["read"]) if body.get("too_large") else None
+                return SnapshotPage(body["resources"], None if more else body["position"], more, read)
             case "events":
                 return Events(body["events"])
             case "resync":

@@ -44,10 +44,13 @@ class Snapshot:
     Attributes:
         resources: tasks, live sessions and others; never output, but each session's `output_seq`.
         position: events after it are still to come, those up to it are in the snapshot.
+        too_large: there are too many to send; `resources` is empty and what is there is read from the paths in `read`.
     """
 
     resources: tuple[Task | Session | OtherResource, ...]
     position: str
+    too_large: bool = False
+    read: tuple[str, ...] = ()
 
     @property
     def tasks(self) -> list[Task]:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -68,7 +68,12 @@ class WebSocketStream:
 
     async def aclose(self) -> None:
         """Give the connection up."""
-        await self._connection.close()
+        closing = asyncio.ensure_future(self._connection.close())
+        # The server's own close frame stands behind what was not read; unread, it would be waited for in vain.
+        with suppress(ConnectionClosed):
+            while True:
+                await self._connection.recv()
+        await closing
 
 
 async def open_websocket(

@@ -47,6 +47,7 @@ class Subscription(AsyncIterator[Item]):
         limits: Limits,
         *,
         on_state: Callable[[StreamState], None] | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`on_state` is called at each change of state; it must not raise."""
         self.position = tracker.position
@@ -56,6 +57,7 @@ class Subscription(AsyncIterator[Item]):
         self._tracker = tracker
         self._backoff = Backoff(limits)
         self._on_state = on_state
+        self._sleep = sleep
         self._stream: Stream | None = None
         self._steps: deque[Step] = deque()
         self._asked_s: float | None = None
@@ -100,7 +102,7 @@ class Subscription(AsyncIterator[Item]):
         cancelled_before = self._reader.cancelling() if self._reader else 0
         try:
             if self.state is StreamState.WAITING:
-                await asyncio.sleep(self._backoff.next_s(self._asked_s))
+                await self._sleep(self._backoff.next_s(self._asked_s))
                 self._asked_s = None
                 self._set_state(StreamState.CONNECTING)
             if self._stream is None:

@@ -98,7 +98,8 @@ class Tracker:
         self._awaiting = False
         self._pages.clear()
         self._move(frame.position)
-        return [(Snapshot(resources, frame.position), frame.position)]
+        snapshot = Snapshot(resources, frame.position, frame.read is not None, frame.read or ())
+        return [(snapshot, frame.position)]
 
     def _resource(self, page: Any) -> Task | Session | OtherResource:
         match page:

@@ -32,6 +32,9 @@ class Board:
     def take(self, item: Item) -> list[str]:
         """What an item changes, one line for a person each."""
         match item:
+            case Snapshot(too_large=True, read=read):
+                # Nothing is known anew, so nothing is thrown away.
+                return [f"too many to show; read {' '.join(read)}"]
             case Snapshot():
                 return list(self._replace(item))
             case Event(type=type_, data=data) if type_ in _TASKS:

@@ -26,7 +26,7 @@ class OutputFollower:
     async def take(self, item: Item) -> AsyncIterator[tuple[str, OutputChunk]]:
         """Session ids and chunks to show now."""
         match item:
-            case Snapshot():
+            case Snapshot(too_large=False):
                 ends = {session.id: session.output_seq for session in item.sessions}
                 # A session that is gone may have said something between what we saw and its end.
                 for session in [*self._shown.keys() - ends.keys(), *ends]:
