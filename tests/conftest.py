@@ -1,16 +1,15 @@
 """Real servers for every test that asks for one."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 from support.absent import absent
 from support.given import Given
-from support.node import Node
+from support.node import Node, NodeFactory
 from support.postgres import Postgres, fresh_database, postgres_binaries, readable_binaries
 from support.valkey import Valkey, valkey_binary
 
@@ -83,18 +82,6 @@ def postgres_url(postgres: Given | Postgres) -> Iterator[str]:
 def own_postgres(_postgres_binaries: Path) -> Iterator[Postgres]:
     """A durable PostgreSQL cluster for this test alone, to freeze or kill."""
     yield from _own_postgres(_postgres_binaries, fsync=True)
-
-
-class NodeFactory(Protocol):
-    """Starts a node; all of a test's nodes share its folder, so give them databases of their own or one to share."""
-
-    def __call__(
-        self,
-        *,
-        env: Mapping[str, str] | None = None,
-        arguments: Sequence[str] = (),
-        port: int | None = None,
-    ) -> Awaitable[Node]: ...
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from support import processes
 from support.ports import free_port
@@ -147,3 +147,15 @@ class Node:
 
     async def __aexit__(self, *_: object) -> None:
         self.kill()
+
+
+class NodeFactory(Protocol):
+    """What the fixture `node_factory` is: all of a test's nodes share its folder, and so the default SQLite file."""
+
+    def __call__(
+        self,
+        *,
+        env: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
+        port: int | None = None,
+    ) -> Awaitable[Node]: ...
