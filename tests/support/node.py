@@ -17,7 +17,7 @@ from support.waiting import DEADLINE_S
 _READY = re.compile(rb"ready at (https?://[^\s\"]+)")
 
 
-class _Server(Program):
+class NodeProcess(Program):
     """The process itself."""
 
     def __init__(self, folder: Path, *, port: int, env: Mapping[str, str], arguments: Sequence[str]) -> None:
@@ -69,7 +69,7 @@ class Node:
         arguments: Sequence[str] = (),
         port: int | None = None,
     ) -> None:
-        self._server = _Server(folder, port=free_port() if port is None else port, env=env or {}, arguments=arguments)
+        self._server = NodeProcess(folder, port=free_port() if port is None else port, env=env or {}, arguments=arguments)
 
     @property
     def url(self) -> str:
