@@ -69,7 +69,9 @@ class Node:
         arguments: Sequence[str] = (),
         port: int | None = None,
     ) -> None:
-        self._server = NodeProcess(folder, port=free_port() if port is None else port, env=env or {}, arguments=arguments)
+        self._server = NodeProcess(
+            folder, port=free_port() if port is None else port, env=env or {}, arguments=arguments
+        )
 
     @property
     def url(self) -> str:
