@@ -37,8 +37,7 @@ def test_settings_make_a_server() -> None:
     given = NODES["node-a"]["environment"]
     filled = {name: re.sub(r"\$\{\w+:-(\w+)\}", r"\1", value) for name, value in given.items()}
     settings = load(filled | {"SESSIONCAST_JWT_SECRET": "s" * 32})
-    assert not settings.open_mode
-    assert not settings.is_sqlite
+    assert settings.database_url == "postgresql://sessioncast:sessioncast@postgres:5432/sessioncast"
     assert settings.redis_url == "redis://redis:6379/0"
 
 
