@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 
 class Crossing:
-    """Connections go to the one and the other server in turn, until it is straightened: then all to the first.
+    """Connections go to the servers in turn, whichever connection it is.
 
     Attributes:
         url: address of the proxy.
@@ -18,10 +18,6 @@ class Crossing:
         self._accepted = 0
         self._pipes: set[asyncio.Task[None]] = set()
         self.url = ""
-
-    def straighten(self) -> None:
-        """Lead new connections to the first server only."""
-        del self._targets[1:]
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._join, "127.0.0.1", 0)

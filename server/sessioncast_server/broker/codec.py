@@ -1,0 +1,99 @@
+"""An announcement as the bytes that travel between nodes.
+
+A header line of JSON, then one event body per line. Bodies are JSON on one line each, so a newline ends one and
+cannot be inside one; they are carried as they are and never parsed here.
+"""
+
+from dataclasses import dataclass
+
+import orjson
+
+from sessioncast_server.broker.base import Announcement, Route
+
+VERSION = 1
+_ROUTE_FIELDS = 5
+
+
+class BadAnnouncementError(ValueError):
+    """Bytes that are no announcement this node can read: garbage, a hole, or another version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """An announcement that was too large to carry: the log holds what it does not.
+
+    Attributes:
+        channel, epoch: as in an announcement.
+        first, last: offsets of the first and last event.
+    """
+
+    channel: str
+    epoch: str
+    first: int
+    last: int
+
+
+def encode(announcement: Announcement, *, max_bytes: int) -> bytes:
+    """The announcement as bytes; as a header without bodies when it would be over `max_bytes`."""
+    header = {
+        "v": VERSION,
+        "channel": announcement.channel,
+        "epoch": announcement.epoch,
+        "first": announcement.first,
+        "last": announcement.last,
+    }
+    # Looked at before anything is built: what is too large must not cost a copy first.
+    if sum(map(len, announcement.bodies)) > max_bytes:
+        return orjson.dumps(header)
+    header["routes"] = [
+        (route.kind, route.task_id, route.session_id, route.thread_id, route.owner) for route in announcement.routes
+    ]
+    payload = b"\n".join((orjson.dumps(header), *announcement.bodies))
+    if len(payload) > max_bytes:
+        del header["routes"]
+        return orjson.dumps(header)
+    return payload
+
+
+def decode(payload: bytes, *, channel: str, max_bytes: int) -> Announcement | Notice:
+    """What `encode` made bytes of, as it arrived for a channel.
+
+    Raises:
+        BadAnnouncementError: it did not make these, not for this channel, or they are over `max_bytes`.
+    """
+    if len(payload) > max_bytes:
+        raise BadAnnouncementError("too large")
+    head, *bodies = payload.split(b"\n")
+    try:
+        header = orjson.loads(head)
+    except orjson.JSONDecodeError as error:
+        raise BadAnnouncementError("the header is not JSON") from error
+    if not isinstance(header, dict) or header.get("v") != VERSION:
+        raise BadAnnouncementError("another version")
+    match header:
+        case {"channel": str(named), "epoch": str(epoch), "first": int(first), "last": int(last)}:
+            if not 1 <= first <= last:
+                raise BadAnnouncementError("offsets out of order")
+            if named != channel:
+                raise BadAnnouncementError("of another channel")
+        case _:
+            raise BadAnnouncementError("the header lacks a member")
+    routes = header.get("routes")
+    if routes is None and not bodies:
+        return Notice(channel, epoch, first, last)
+    if not isinstance(routes, list) or not len(routes) == len(bodies) == last - first + 1:
+        raise BadAnnouncementError("events are missing or too many")
+    if not all(bodies):
+        raise BadAnnouncementError("an event is empty")
+    return Announcement(channel, epoch, first, tuple(map(_route, routes)), tuple(bodies))
+
+
+def _route(fields: object) -> Route:
+    if (
+        not isinstance(fields, list)
+        or len(fields) != _ROUTE_FIELDS
+        or not isinstance(fields[0], str)
+        or not all(field is None or isinstance(field, str) for field in fields)
+    ):
+        raise BadAnnouncementError("a route is malformed")
+    return Route(*fields)

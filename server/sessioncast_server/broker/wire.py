@@ -1,0 +1,118 @@
+"""One connection to Redis. All that is peculiar about redis-py is known here and nowhere else."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
+
+from sessioncast_server.broker.limits import RedisLimits
+
+Command = tuple[str | bytes, ...]
+
+
+class WireError(Exception):
+    """The connection cannot be had, broke, or was too late.
+
+    Attributes:
+        reason: one short word for logs and metrics: `connect`, `send`, `receive`, `ping`, `canary`, `late`.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+
+class Wire:
+    """An open connection: commands out, replies and pushes in, each in order."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        # Kept apart because redis-py forgets it on errors, and closing (unlike aborting) would wait for ever for a
+        # frozen server to take what is still unsent.
+        self._transport = connection._writer.transport
+        # The default handler makes a text of every message for a debug log that nobody reads.
+        connection._parser.set_pubsub_push_handler(_as_it_is)
+
+    async def send(self, commands: Iterable[Command]) -> None:
+        """Write commands; waits while the socket is full.
+
+        Raises:
+            WireError: `send`.
+        """
+        if not self._connection.is_connected:
+            raise WireError("send", "closed")  # redis-py would connect again in silence, without subscriptions
+        try:
+            packed = self._connection.pack_commands(commands)
+            await self._connection.send_packed_command(packed, check_health=False)
+        except (redis.RedisError, OSError) as error:
+            raise WireError("send", str(error)) from error
+
+    async def receive(self) -> Any:
+        """The next reply or push; waits for ever.
+
+        Raises:
+            WireError: `receive`; also when the server answered with an error.
+        """
+        try:
+            return await self._connection.read_response(timeout=math.inf, push_request=True, disconnect_on_error=False)
+        except (redis.RedisError, OSError) as error:
+            raise WireError("receive", str(error)) from error
+
+    def abort(self) -> None:
+        """Close at once, whatever is unsent."""
+        self._transport.abort()
+
+
+class Wires:
+    """Opens connections to one Redis."""
+
+    def __init__(self, url: str, limits: RedisLimits) -> None:
+        """Raises ValueError when the URL cannot be one."""
+        self._limits = limits
+        self._pool: Any = redis.asyncio.ConnectionPool.from_url(
+            url,
+            socket_connect_timeout=limits.timeout_s,
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        )
+        # Said after the URL was read, so that its query cannot change what the rest of this folder relies on.
+        self._pool.connection_kwargs.update(
+            protocol=3,
+            decode_responses=False,
+            socket_timeout=None,
+            health_check_interval=0,
+            retry=Retry(NoBackoff(), 0),
+            retry_on_timeout=False,
+        )
+
+    @asynccontextmanager
+    async def open(self, name: str) -> AsyncIterator[Wire]:
+        """A connection for as long as the block lasts; `name` is what CLIENT LIST shows.
+
+        Raises:
+            WireError: `connect`: not open, authenticated and greeted in time.
+        """
+        connection = self._pool.make_connection()
+        connection.client_name = name
+        try:
+            try:
+                async with asyncio.timeout(self._limits.timeout_s):
+                    await connection.connect()
+                wire = Wire(connection)
+            except (redis.RedisError, OSError) as error:
+                raise WireError("connect", str(error)) from error
+            try:
+                yield wire
+            finally:
+                wire.abort()
+        finally:
+            await connection.disconnect(nowait=True)
+
+
+async def _as_it_is(push: Any) -> Any:
+    return push
