@@ -10,7 +10,16 @@ import structlog
 
 ALGORITHMS = ("RS256", "ES256")
 
-_UNREADABLE = (jwt.PyJWTError, OSError, ValueError, TypeError, KeyError, AttributeError, http.client.HTTPException)
+_UNREADABLE = (
+    jwt.PyJWTError,
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    RecursionError,
+    http.client.HTTPException,
+)
 """Nobody there, too slow, no JSON, or JSON of another shape."""
 
 _log = structlog.get_logger(__name__)

@@ -5,7 +5,7 @@ import math
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jwt
@@ -41,6 +41,7 @@ class Authenticator:
         issuer: str | None = None,
         keep_s: float = 300,
         cache_max: int = 4096,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._secret = secret
         self._keys = keys
@@ -48,6 +49,7 @@ class Authenticator:
         self._issuer = issuer
         self._keep_s = keep_s if keys is not None else math.inf
         self._cache_max = cache_max
+        self._clock = clock
         self._verified: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
 
     @property
@@ -77,7 +79,7 @@ class Authenticator:
         if self.open_mode:
             return open_principal(None)
         digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
-        now = time.time()
+        now = self._clock()
         known = self._verified.get(digest)
         if known is not None and now < known[1]:
             self._verified.move_to_end(digest)

@@ -1,0 +1,36 @@
+"""Pages of lists that are sorted by time and id, newest first."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sessioncast_shared.codes import Code
+
+from sessioncast_server.problems import Problem
+from sessioncast_server.web.answer import json_bytes
+from sessioncast_server.web.cursor import decode, encode
+
+
+def page_key(after: str | None) -> tuple[datetime, str] | None:
+    """The sort key that the `next` of the page before stands for.
+
+    Raises:
+        Problem: 400 `bad_cursor`.
+    """
+    if after is None:
+        return None
+    at, id_ = decode(after, str, str)
+    try:
+        moment = datetime.fromisoformat(str(at))
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise Problem(400, Code.BAD_CURSOR, "`after` is not the `next` of a page of this list.")
+    return moment, str(id_)
+
+
+def page_of(rows: Sequence[Any], limit: int, resource: Callable[[Any], dict[str, Any]]) -> bytes:
+    """A page as JSON, from rows with `created_at` and `id` of which one more than the limit was read."""
+    last = rows[limit - 1] if len(rows) > limit else None
+    following = None if last is None else encode([last.created_at.isoformat(), last.id])
+    return json_bytes({"data": [resource(row) for row in rows[:limit]], "next": following})
