@@ -16,6 +16,8 @@ from sessioncast_shared.resources import OutputChunk
 
 _STYLES = {"completed": "green", "failed": "red", "cancelled": "yellow", "running": "cyan", "working": "cyan"}
 
+_CONTROLS = dict.fromkeys([*range(0x7F, 0xA0)])  # DEL and C1, which some terminals take for escape sequences
+
 
 class Screen(Protocol):
     """Shows what `watch` finds out."""
@@ -27,7 +29,10 @@ class Screen(Protocol):
         """A session has said something."""
 
     def connection(self, state: StreamState, why: str) -> None:
-        """The stream's connection has changed."""
+        """The stream's connection has changed; `why` it is not open."""
+
+    def missed(self, why: str) -> None:
+        """Events were lost to us; what is shown is the present state all the same."""
 
     def refresh(self) -> None:
         """Called a few times a second."""
@@ -42,6 +47,7 @@ class LineScreen:
     def __init__(self, *, output_only: bool) -> None:
         self._output_only = output_only
         self._in_line = False
+        self._told = False
 
     def changed(self, lines: list[str]) -> None:
         """See `Screen`."""
@@ -60,8 +66,13 @@ class LineScreen:
 
     def connection(self, state: StreamState, why: str) -> None:
         """See `Screen`."""
-        if why:
-            say(f"{state}: {why}")
+        if state is StreamState.WAITING or (state is StreamState.OPEN and self._told):
+            say(f"{state}: {why}" if why else str(state))
+            self._told = state is StreamState.WAITING
+
+    def missed(self, why: str) -> None:
+        """See `Screen`."""
+        say(why)
 
     def refresh(self) -> None:
         """See `Screen`."""
@@ -100,6 +111,10 @@ class TableScreen:
         """See `Screen`."""
         self._state, self._why = state, why
 
+    def missed(self, why: str) -> None:
+        """See `Screen`."""
+        self._why = why
+
     def refresh(self) -> None:
         """See `Screen`."""
         self._live.update(self._table(), refresh=True)
@@ -112,23 +127,27 @@ class TableScreen:
         self._live.stop()
 
     def _print(self, line: str) -> None:
-        # Colours are kept; whatever else a command may say to a terminal (titles, clipboard) is not passed on.
-        self._live.console.print(Text.from_ansi(line), highlight=False, soft_wrap=True)
+        self._live.console.print(_harmless(line), highlight=False, soft_wrap=True)
 
     def _table(self) -> Table:
         colour = "green" if self._state is StreamState.OPEN else "red"
         caption = Text.assemble(("● ", colour), str(self._state), f" · {self._why}" if self._why else "")
         table = Table("task", "phase", "status", "model", "last change", caption=caption, caption_justify="left")
         for task, sessions in self._board.rows():
-            title = Text(task.title if task else "")
+            title = _harmless(" ".join(task.title.split()) if task else "")
             if not sessions:
                 table.add_row(title, "", "", "", "")
             for session in sessions:
                 status = Text(str(session.status), style=_STYLES.get(session.status, ""))
                 at = session.updated_at.astimezone().strftime("%H:%M:%S")
-                table.add_row(title, phase_of(session), status, Text(model_of(session)), at)
+                table.add_row(title, phase_of(session), status, _harmless(model_of(session)), at)
                 title = Text("")
         return table
+
+
+def _harmless(text: str) -> Text:
+    """Colours are kept; whatever else a text may say to a terminal (its title, the clipboard) is not passed on."""
+    return Text.from_ansi(text.translate(_CONTROLS))
 
 
 def make_screen(board: Board, *, output_only: bool) -> Screen:

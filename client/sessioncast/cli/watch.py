@@ -89,7 +89,7 @@ async def _follow(
     follower = OutputFollower(fetch)
     async with stream:
         async for item in stream:
-            _tell_connection(stream, screen, item)
+            _tell_missed(screen, item)
             screen.changed(board.take(item))
             if output:
                 async for session, chunk in follower.take(item):
@@ -98,12 +98,12 @@ async def _follow(
                 return
 
 
-def _tell_connection(stream: Subscription, screen: Screen, item: Item) -> None:
+def _tell_missed(screen: Screen, item: Item) -> None:
     match item:
         case Opened(state="gap", reason=reason):
-            screen.connection(stream.state, f"events were missed ({reason or 'no longer kept'})")
+            screen.missed(f"events were missed ({reason or 'no longer kept'})")
         case Resync(reason=reason):
-            screen.connection(stream.state, f"fell behind ({reason})")
+            screen.missed(f"fell behind ({reason})")
 
 
 async def _refresh(screen: Screen) -> None:
