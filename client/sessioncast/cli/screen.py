@@ -1,6 +1,7 @@
 """Where `watch` writes: a terminal or a pipe."""
 
 import os
+import re
 import sys
 from typing import Protocol
 
@@ -16,7 +17,8 @@ from sessioncast_shared.resources import OutputChunk
 
 _STYLES = {"completed": "green", "failed": "red", "cancelled": "yellow", "running": "cyan", "working": "cyan"}
 
-_CONTROLS = dict.fromkeys([*range(0x7F, 0xA0)])  # DEL and C1, which some terminals take for escape sequences
+# Escapes that do not begin a colour; DEL and C1, which some terminals take for escapes.
+_HARMFUL = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x7f-\x9f]")
 
 
 class Screen(Protocol):
@@ -147,7 +149,7 @@ class TableScreen:
 
 def _harmless(text: str) -> Text:
     """Colours are kept; whatever else a text may say to a terminal (its title, the clipboard) is not passed on."""
-    return Text.from_ansi(text.translate(_CONTROLS))
+    return Text.from_ansi(_HARMFUL.sub("", text))
 
 
 def make_screen(board: Board, *, output_only: bool) -> Screen:
