@@ -6,7 +6,7 @@ from sessioncast.decode import validated
 from sessioncast.errors import ConnectionLost, NotFound
 from sessioncast.items import Item, Snapshot
 from sessioncast_shared.events import Event, EventType
-from sessioncast_shared.resources import OutputChunk
+from sessioncast_shared.resources import OutputChunk, OutputRange
 
 Fetch = Callable[[str, int], AsyncIterator[OutputChunk]]
 """Reads a session's output after a `seq`, to its present end."""
@@ -29,20 +29,22 @@ class OutputFollower:
             case Snapshot(too_large=False):
                 ends = {session.id: session.output_seq for session in item.sessions}
                 # A session that is gone may have said something between what we saw and its end.
-                for session in [*self._shown.keys() - ends.keys(), *ends]:
+                for session in [*(known for known in self._shown if known not in ends), *ends]:
                     async for chunk in self._fill(session, ends.get(session)):
                         yield session, chunk
                 self._shown = {session: self._shown.get(session, 0) for session in ends}
             case Event(type=EventType.SESSION_OUTPUT, session_id=str(session), data=data):
-                chunks = [
-                    validated(OutputChunk, {"at": item.at, **chunk}, item.type) for chunk in data.get("chunks") or ()
-                ]
-                first = chunks[0].seq if chunks else int(data["last"]) + 1
-                async for chunk in self._fill(session, first - 1):
+                said = validated(OutputRange, data, item.type)
+                parts = data.get("chunks") or ()
+                chunks = [validated(OutputChunk, {"at": item.at, **part}, item.type) for part in parts]
+                async for chunk in self._fill(session, said.first - 1):
                     yield session, chunk
                 for chunk in chunks:
                     if self._next(session, chunk):
                         yield session, chunk
+                # A log may tell the range and have let go of the text.
+                async for chunk in self._fill(session, said.last):
+                    yield session, chunk
 
     async def _fill(self, session: str, end: int | None) -> AsyncIterator[OutputChunk]:
         """Chunks up to `end` that were not shown yet; None: to wherever the session ended."""
