@@ -79,8 +79,9 @@ class Tracker:
     def _opened(self, frame: Ready) -> Step:
         if frame.state != "resumed":
             self._await_snapshot()
-            if not self._awaiting and frame.position is not None:
-                self._move(frame.position)  # «never»: told, then on from the head
+        # Without a snapshot, and without a place of our own, the stream goes on from the head.
+        if frame.position is not None and not self._awaiting and (frame.state != "resumed" or self.position is None):
+            self._move(frame.position)
         opened = Opened(cast("OpenState", frame.state), frame.reason, frame.from_, frame.to, frame.position)
         return opened, self.position
 

@@ -97,6 +97,20 @@ def test_without_snapshots_a_gap_is_told_and_the_head_is_the_place() -> None:
     assert place.wish == "never"
 
 
+def test_a_stream_from_the_head_has_a_place_at_once() -> None:
+    """Without snapshots and without a position: what happens between a break and the way back is not missed."""
+    place = tracker(None, "never")
+    take(place, ready("resumed", "e:7"))
+    assert place.position == "e:7"
+
+
+def test_the_end_of_a_replay_is_no_place_before_it_was_read() -> None:
+    """`ready` names where the replay leads; a break on the way resumes from the last event."""
+    place = tracker("e:1")
+    take(place, ready("resumed", "e:9"), Events([event("e:2")]))
+    assert place.position == "e:2"
+
+
 def test_always_is_asked_for_once() -> None:
     """A reconnect that can resume does not ask for everything again."""
     place = tracker(None, "always")
