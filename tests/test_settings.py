@@ -103,7 +103,6 @@ def test_two_different_databases_are_refused_without_showing_the_password() -> N
         ("JWKS_URL", "ftp://h/keys", "must be http://… or https://…"),
         ("ALLOWED_ORIGINS", "https://a.b/", "'https://a.b/' is no origin; write it as https://console.example.com"),
         ("RING_BYTES", "536870912", "more than SESSIONCAST_RING_TOTAL_BYTES"),
-        ("WORKERS", "2", "a SQLite file has one server process; use PostgreSQL"),
     ],
 )
 def test_a_bad_value_is_refused_naming_variable_value_and_reason(name: str, value: str, reason: str) -> None:

@@ -80,6 +80,11 @@ def invalid(field: str, message: str) -> Problem:
     return Problem(422, Code.INVALID, f"{field}: {message}", errors=[{"field": field, "message": message}])
 
 
+def stale() -> Problem:
+    """412: the resource is not at a version that `If-Match` names."""
+    return Problem(412, Code.PRECONDITION_FAILED, "The resource has another version than If-Match names.")
+
+
 def problem_of(error: BaseException) -> Problem:
     """The problem that stands for any exception; what is not known is UNEXPECTED."""
     match error:

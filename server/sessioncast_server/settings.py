@@ -97,7 +97,6 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes any free one")
-    workers: int = Field(1, ge=1, le=64, description="server processes; more than one needs PostgreSQL")
     connections_max: Count = Field(20000, description="open connections of a process; more are answered 503")
     database_url: Annotated[str, AfterValidator(_database_url)] = Field(
         "sqlite:///data/sessioncast.db",
@@ -193,10 +192,6 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"SESSIONCAST_HOST={self.host}: without SESSIONCAST_JWT_SECRET or SESSIONCAST_JWKS_URL everybody may "
                 "do everything, so only loopback (127.0.0.1, ::1, localhost) is listened on"
-            )
-        if self.workers > 1 and self.is_sqlite:
-            raise ValueError(
-                f"SESSIONCAST_WORKERS={self.workers}: a SQLite file has one server process; use PostgreSQL"
             )
         if self.ring_bytes > self.ring_total_bytes:
             raise ValueError(f"SESSIONCAST_RING_BYTES={self.ring_bytes}: more than SESSIONCAST_RING_TOTAL_BYTES")

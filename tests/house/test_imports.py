@@ -26,7 +26,10 @@ SERVER: list[tuple[str, str]] = [
     ("app __main__ server", "*"),
     ("settings", ""),
     ("problems", "db.errors"),
-    ("db.migrations db.migrations_check", "db settings *.tables"),
+    ("jsontext mergepatch", ""),
+    ("schema", "*.tables"),
+    ("db.migrations db.migrations_check", "db schema"),
+    ("db.open", "db settings"),
     ("db", "db broker.base"),
     ("broker.base", ""),
     ("broker", "broker"),
@@ -40,16 +43,19 @@ SERVER: list[tuple[str, str]] = [
     ("channels", "channels db broker.base problems observe"),
     ("transports", "transports channels *.service db web auth problems observe"),
     ("console", "console web auth problems"),
-    ("jobs", "jobs *.service channels db problems observe"),
+    ("jobs", "jobs exchange *.service channels db problems observe"),
     ("exchange", "exchange channels web db problems observe"),
     ("*.rules", "problems"),
     ("*.service", "own -own.api *.service *.rules channels.log channels.audience auth.principal db problems observe"),
-    ("*.api", "own -own.tables *.service *.rules exchange channels db web auth problems observe"),
+    ("*.api *_api *.requests", "own -own.tables *.service *.rules exchange channels db web auth problems observe"),
     ("*", "own -own.api *.service *.rules channels auth db problems observe"),
 ]
 
+PURE = "jsontext mergepatch"
+"""Functions without state, for everybody."""
+
 BACKENDS = "broker.memory broker.redis db.sqlite db.postgres"
-MAY_NAME_BACKENDS = "app __main__ db.open db.migrations db.migrations_check"
+MAY_NAME_BACKENDS = "app __main__ db.open db.migrate"
 
 READS_ENVIRONMENT = "sessioncast_server.settings"
 
@@ -76,6 +82,8 @@ def _complaint(found: Import) -> str | None:
         return None
     if _fits(imported, BACKENDS) and not _fits(importer, MAY_NAME_BACKENDS) and importer != imported:
         return "only app.py names a concrete backend"
+    if _fits(imported, PURE):
+        return None
     row = next(may for who, may in SERVER if _fits(importer, who)).split()
     own = importer.partition(".")[0]
     may = " ".join(part.replace("own", own) for part in row if not part.startswith("-"))

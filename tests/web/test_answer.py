@@ -6,7 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from sessioncast_server.web.answer import Answer, json_bytes
+from sessioncast_server.jsontext import json_bytes
+from sessioncast_server.web.answer import Answer
 from sessioncast_shared.position import Position
 from sessioncast_shared.resources import Model
 from sessioncast_shared.statuses import Status

@@ -14,8 +14,9 @@ from starlette.testclient import TestClient
 
 from sessioncast_server.auth.tokens import Authenticator, make_token
 from sessioncast_server.db.errors import CommitUnknownError, UnavailableError
+from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.problems import Problem
-from sessioncast_server.web.answer import Answer, json_bytes
+from sessioncast_server.web.answer import Answer
 from sessioncast_server.web.endpoint import Call, Endpoint, router, routes
 from sessioncast_server.web.inputs import Limits, parse_query
 from sessioncast_shared import texts

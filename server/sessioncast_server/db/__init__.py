@@ -1,0 +1,1 @@
+"""The store: one function, one transaction, on SQLite or PostgreSQL."""

@@ -3,9 +3,10 @@
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.observe.health import Health
 from sessioncast_server.observe.metrics import CONTENT_TYPE, Metrics
-from sessioncast_server.web.answer import Answer, json_bytes
+from sessioncast_server.web.answer import Answer
 from sessioncast_server.web.endpoint import Call, Endpoint
 
 _FRESH = {"Cache-Control": "no-store"}

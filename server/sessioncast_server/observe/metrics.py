@@ -43,8 +43,10 @@ class Metrics:
         self.gaps_healed = counter("gaps_healed", "Missing events read from the log.")
         self.epoch_rotations = counter("epoch_rotations", "Channels whose log was found to have gone back.")
         self.subscribers = gauge("subscribers", "Open subscriptions.", "transport")
-        self.deliveries = counter("deliveries", "Events handed to subscribers.", "transport")
-        self.resyncs = counter("resyncs", "Subscribers sent a fresh snapshot in the middle.", "reason")
+        self.deliveries = counter("deliveries", "Events handed to subscribers, times the subscribers.")
+        self.resyncs = counter(
+            "resyncs", "Streams told that they lost their place, at the start (gap) or later.", "how", "reason"
+        )
         self.snapshots = counter("snapshots", "Snapshots read from the store.")
         self.replays = counter("replays", "Subscribers resumed by replay.")
         self.loop_lag_seconds = histogram("loop_lag_seconds", "How late the event loop ran a timer.", _SECONDS)

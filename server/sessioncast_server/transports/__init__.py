@@ -1,0 +1,1 @@
+"""Bytes out: server-sent events, WebSockets and polls. No policy lives here."""

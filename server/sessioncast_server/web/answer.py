@@ -1,16 +1,8 @@
 """An answer that can be kept: what was said to a change is said again to its repetition."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
-import orjson
-from pydantic import BaseModel
 from starlette.responses import Response
-
-
-def json_bytes(value: Any) -> bytes:
-    """The value as JSON; times in UTC with `Z`. Models, dataclasses, enumerations, UUIDs and aware times are known."""
-    return orjson.dumps(value, default=_plain, option=orjson.OPT_UTC_Z)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +23,3 @@ class Answer:
         if self.body and not any(name.lower() == "content-type" for name in headers):
             headers["Content-Type"] = "application/json"
         return Response(self.body, self.status, headers)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump()
-    if isinstance(value, (set, frozenset)):
-        return sorted(value)
-    raise TypeError(f"no JSON for {type(value).__name__}")

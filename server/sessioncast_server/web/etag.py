@@ -3,7 +3,7 @@
 import hashlib
 import re
 
-from sessioncast_server.problems import Problem
+from sessioncast_server.problems import Problem, stale
 from sessioncast_shared.codes import Code
 
 # RFC 9110, section 8.8.3: entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE
@@ -50,11 +50,6 @@ def none_match(header: str | None, etag: str) -> bool:
         return False
     own = etag.removeprefix("W/")
     return all(tag != own for _, tag in _tags(header) or [])
-
-
-def stale() -> Problem:
-    """412: the resource is not at a version that `If-Match` names."""
-    return Problem(412, Code.PRECONDITION_FAILED, "The resource has another version than If-Match names.")
 
 
 def _tags(header: str) -> list[tuple[str, str]] | None:

@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 from starlette.responses import Response
 
-from sessioncast_server.web.answer import Answer, json_bytes
+from sessioncast_server.jsontext import json_bytes
+from sessioncast_server.web.answer import Answer
 from sessioncast_server.web.endpoint import UNSAFE, Call, Endpoint
 from sessioncast_shared.codes import Code
 

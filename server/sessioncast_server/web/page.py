@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sessioncast_shared.codes import Code
-
+from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.problems import Problem
-from sessioncast_server.web.answer import json_bytes
 from sessioncast_server.web.cursor import decode, encode
+from sessioncast_shared.codes import Code
 
 
 def page_key(after: str | None) -> tuple[datetime, str] | None:

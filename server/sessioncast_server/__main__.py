@@ -1,0 +1,125 @@
+"""The server's commands; `sessioncast` finds them by its entry point."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from sessioncast_server.settings import Settings
+
+_URL = typer.Option(help="sqlite:///PATH or postgresql://USER@HOST/DATABASE")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the server's commands. What they need is imported when they run: `--help` should be quick."""
+    app.command()(serve)
+    app.command()(migrate)
+    app.command()(token)
+    app.command()(settings)
+    epochs = typer.Typer(help="The lives of the logs.", no_args_is_help=True)
+    epochs.command("rotate")(rotate)
+    app.add_typer(epochs, name="epoch")
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
+    port: Annotated[int | None, typer.Option(help="port; 0 takes any free one")] = None,
+    database_url: Annotated[str | None, _URL] = None,
+    redis_url: Annotated[str | None, typer.Option(help="carries wake-ups between nodes")] = None,
+) -> None:
+    """Serve. Without settings: a SQLite file in ./data, this process alone, this machine only."""
+    from sessioncast_server.db.errors import DatabaseError  # noqa: PLC0415  see `register`
+    from sessioncast_server.db.migrate import SchemaError, migrate, require_current  # noqa: PLC0415  the same
+    from sessioncast_server.observe import logs  # noqa: PLC0415  the same
+    from sessioncast_server.server import make_server  # noqa: PLC0415  the same
+
+    chosen = _settings(host=host, port=port, database_url=database_url, redis_url=redis_url)
+    logs.configure(chosen.log, chosen.log_level)
+    try:
+        if chosen.is_sqlite:
+            migrate(chosen.database_url)
+        else:
+            require_current(chosen.database_url)
+    except (DatabaseError, SchemaError) as error:
+        _fail(str(error))
+    server = make_server(chosen, ready=lambda url: print(f"sessioncast is ready at {url}", flush=True))  # noqa: T201  the command's one line
+    server.run()
+    if not server.started:
+        raise typer.Exit(3)
+
+
+def migrate(database_url: Annotated[str | None, _URL] = None) -> None:
+    """Create or upgrade the schema."""
+    from sessioncast_server.db.errors import DatabaseError  # noqa: PLC0415  see `register`
+    from sessioncast_server.db.migrate import migrate as run  # noqa: PLC0415  the same
+
+    chosen = _settings(database_url=database_url)
+    try:
+        revision = run(chosen.database_url)
+    except DatabaseError as error:
+        _fail(str(error))
+    typer.echo(f"the schema is at {revision}")
+
+
+def token(
+    sub: Annotated[str, typer.Option(help="the user")],
+    project: Annotated[list[str] | None, typer.Option(help="a project, or * for all; may be repeated")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="a right; may be repeated")] = None,
+    ttl: Annotated[float, typer.Option(help="seconds until it expires", min=1)] = 3600,
+) -> None:
+    """Make a bearer token with SESSIONCAST_JWT_SECRET."""
+    from sessioncast_server.auth.tokens import make_token  # noqa: PLC0415  see `register`
+
+    chosen = _settings()
+    if chosen.jwt_secret is None:
+        _fail("SESSIONCAST_JWT_SECRET is not set; in open mode no token is needed")
+    projects = project or ["*"]
+    made = make_token(
+        chosen.jwt_secret.get_secret_value(),
+        sub=sub,
+        projects="*" if "*" in projects else projects,
+        scopes=scope or ["sessions:read", "sessions:write"],
+        ttl_s=ttl,
+    )
+    typer.echo(made)
+
+
+def settings(
+    example: Annotated[bool, typer.Option("--example", help="print the text of .env.example instead")] = False,
+) -> None:
+    """List every setting with its default and meaning."""
+    from sessioncast_server import settings as settings_module  # noqa: PLC0415  see `register`
+
+    if example:
+        typer.echo(settings_module.env_example(), nl=False)
+        return
+    for name, default, meaning in settings_module.describe():
+        typer.echo(f"{name}={default}\n    {meaning}")
+
+
+def rotate(database_url: Annotated[str | None, _URL] = None) -> None:
+    """Give every log a new epoch: all subscribers get a fresh snapshot. For a database restored by hand."""
+    from sessioncast_server.db.errors import DatabaseError  # noqa: PLC0415  see `register`
+    from sessioncast_server.jobs.rotation import rotate_now  # noqa: PLC0415  the same
+
+    try:
+        count = rotate_now(_settings(database_url=database_url).database_url)
+    except DatabaseError as error:
+        _fail(str(error))
+    typer.echo(f"{count} logs have new epochs")
+
+
+def _settings(**overrides: Any) -> "Settings":
+    from sessioncast_server.settings import SettingsError, load  # noqa: PLC0415  see `register`
+
+    try:
+        return load(**overrides)
+    except SettingsError as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    for line in message.splitlines():
+        sys.stderr.write(f"sessioncast: {line}\n")
+    raise typer.Exit(2)

@@ -1,0 +1,287 @@
+"""The only file that knows all the others: it wires them, and nothing else."""
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+
+import structlog
+from starlette.routing import WebSocketRoute
+from starlette.types import ASGIApp
+from starlette.websockets import WebSocket
+
+from sessioncast_server.auth.keyset import KeySet
+from sessioncast_server.auth.openmode import OriginGuard, cors
+from sessioncast_server.auth.tokens import Authenticator
+from sessioncast_server.broker.base import Announcement, Broker
+from sessioncast_server.broker.limits import RedisHooks, RedisLimits
+from sessioncast_server.broker.memory import MemoryBroker
+from sessioncast_server.broker.redis import RedisBroker
+from sessioncast_server.channels import life
+from sessioncast_server.channels.channel import ChannelLimits
+from sessioncast_server.channels.hub import Hub, HubLimits
+from sessioncast_server.channels.log import Log
+from sessioncast_server.channels.snapshot import SnapshotLimits, Snapshots
+from sessioncast_server.console.pages import pages as console_pages
+from sessioncast_server.db.database import CommitListener, Database
+from sessioncast_server.db.open import open_database
+from sessioncast_server.db.transaction import ReadTx
+from sessioncast_server.exchange.mutator import Mutator
+from sessioncast_server.exchange.reader import Reader
+from sessioncast_server.jobs.retention import Retention
+from sessioncast_server.observe import api as observe_api
+from sessioncast_server.observe.counting import HubCounters
+from sessioncast_server.observe.health import Health
+from sessioncast_server.observe.looplag import watch_loop
+from sessioncast_server.observe.metrics import Metrics
+from sessioncast_server.projects.api import ProjectsApi
+from sessioncast_server.projects.service import project_exists
+from sessioncast_server.sessions.api import SessionsApi
+from sessioncast_server.sessions.export_api import ExportApi
+from sessioncast_server.sessions.output import fill_output
+from sessioncast_server.sessions.service import live_by_phase
+from sessioncast_server.sessions.snapshots import sessions_of_project, snapshot_sessions
+from sessioncast_server.settings import Settings
+from sessioncast_server.tasks.api import TasksApi
+from sessioncast_server.tasks.service import ids_of_project, snapshot_tasks
+from sessioncast_server.transports.events import EventsApi
+from sessioncast_server.transports.poll import Poll, PollLimits
+from sessioncast_server.transports.target import Targets
+from sessioncast_server.transports.websocket import Connection, WebSocketApi, WebSocketLimits
+from sessioncast_server.web import openapi
+from sessioncast_server.web.endpoint import Endpoint, router, routes
+from sessioncast_server.web.inputs import Limits
+from sessioncast_server.web.middleware import RequestMiddleware
+from sessioncast_shared.events import Kind
+from sessioncast_shared.filters import Filter
+
+_log = structlog.get_logger(__name__)
+
+
+class Application:
+    """One node.
+
+    Attributes:
+        asgi: what a server serves.
+        hub, health, metrics, database: parts that the server's drain and tests reach for.
+    """
+
+    def __init__(self, settings: Settings, *, broker: Broker | None = None) -> None:
+        self._settings = settings
+        self.metrics = Metrics()
+        log = Log(fill_output)
+        self.database: Database = open_database(settings, log)
+        self._broker = broker or make_broker(settings, self.metrics)
+        snapshots = Snapshots(
+            [(Kind.TASK, snapshot_tasks), (Kind.SESSION, snapshot_sessions)],
+            SnapshotLimits(page=settings.snapshot_page, resources=settings.snapshot_max),
+        )
+        self.hub = Hub(
+            self.database,
+            log,
+            snapshots,
+            self._broker,
+            hub_limits(settings),
+            HubCounters(self.metrics),
+            checks_identity=not settings.is_sqlite,
+        )
+        self.health = Health(vital={"database": self._database_check}, helpful={"broker": self._broker_check})
+        self._authenticator = make_authenticator(settings)
+        self._targets = Targets(self.database, holds)
+        self._sockets = WebSocketApi(self._connection)
+        self._poll = Poll(
+            self.database,
+            log,
+            snapshots,
+            self.hub,
+            PollLimits(settings.poll_wait_max_s, settings.replay_max_events, settings.replay_max_bytes),
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self.asgi = self._wrap()
+
+    async def start(self) -> None:
+        """Connect, and begin to work.
+
+        Raises:
+            UnavailableError: the database cannot be reached.
+        """
+        await self.database.open(CommitListener(self._committed, lambda: self.hub.doubt(None), self._timed))
+        if self.database.log_went_back:
+            _log.error("the database file is older than what was committed: new epochs")
+            await self.database.write(life.rotate_all)
+        if not self._settings.is_sqlite and (await self.database.write(life.settle_identity)).value:
+            _log.error("another database than before: new epochs")
+        await self.hub.start()
+        retention = Retention(
+            self.database,
+            keep_s=self._settings.log_keep_s,
+            keep_events=self._settings.log_keep_events,
+            answers_s=self._settings.idempotency_ttl_s,
+        )
+        self._tasks = [
+            asyncio.create_task(retention.run_for_ever()),
+            asyncio.create_task(watch_loop(self.metrics)),
+            asyncio.create_task(self._gauge_for_ever()),
+        ]
+        gc.collect()
+        gc.freeze()  # what is here now stays: collections need not look at it again
+
+    async def drain(self) -> None:
+        """Be not ready, and say goodbye to every stream."""
+        self.health.drain()
+        await self.hub.drain()
+        self._sockets.drain()
+
+    async def stop(self) -> None:
+        """Finish what was begun, and let go of everything."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.hub.close()
+        await self.database.close()
+
+    def endpoints(self) -> list[Endpoint]:
+        """The whole interface, this document included."""
+        settings, database = self._settings, self.database
+        mutator = Mutator(database, ttl_s=settings.idempotency_ttl_s, count=self._count_mutation)
+        reader = Reader(database, wait_s=settings.min_position_wait_s)
+        events = EventsApi(database, self.hub, self._poll, self._targets, self.metrics, retry_ms=settings.retry_ms)
+        table = [
+            *ProjectsApi(mutator, reader).endpoints(),
+            *TasksApi(mutator, reader, live_sessions=_live_sessions).endpoints(),
+            *SessionsApi(mutator, reader).endpoints(),
+            *ExportApi(database).endpoints(),
+            *events.endpoints(),
+            *observe_api.endpoints(self.health, self.metrics),
+            *console_pages(support_url=settings.support_url),
+        ]
+        described = openapi.document(table, title="sessioncast", version=version("sessioncast"))
+        return [*table, *openapi.pages(described)]
+
+    def _wrap(self) -> ASGIApp:
+        settings = self._settings
+        limits = Limits(settings.body_max_bytes, settings.body_deadline_s, settings.json_max_depth)
+        http = routes(self.endpoints(), authenticator=self._authenticator, limits=limits)
+        inner = router([*http, WebSocketRoute("/v1/ws", self._sockets.endpoint)], self._lifespan)
+        crossing = cors(inner, settings.allowed_origins)
+        guarded = OriginGuard(crossing, open_mode=settings.open_mode, allowed_origins=settings.allowed_origins)
+        return RequestMiddleware(guarded, metrics=self.metrics)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, app: object) -> AsyncIterator[None]:  # noqa: ARG002  Starlette's signature
+        await self.start()
+        try:
+            yield
+        finally:
+            await self.stop()
+
+    def _connection(self, websocket: WebSocket) -> Connection:
+        settings = self._settings
+        limits = WebSocketLimits(
+            settings.ws_frame_max_bytes,
+            settings.ws_auth_timeout_s,
+            settings.ws_subscriptions_max,
+            settings.retry_ms,
+        )
+        return Connection(websocket, self.hub, self._targets, self._authenticator, metrics=self.metrics, limits=limits)
+
+    def _committed(self, announcements: list[Announcement]) -> None:
+        self.hub.committed(announcements)
+
+    def _timed(self, seconds: float, group: int) -> None:
+        self.metrics.commit_seconds.observe(seconds)
+        self.metrics.commit_group_size.observe(group)
+
+    def _count_mutation(self, outcome: str) -> None:
+        self.metrics.mutations.labels(outcome).inc()
+
+    async def _database_check(self) -> str | None:
+        await self.database.read(_nothing)
+        return None
+
+    async def _broker_check(self) -> str | None:
+        return None if self._broker.deaf_since() is None else "announcements of other nodes may come late"
+
+    async def _gauge_for_ever(self) -> None:
+        while True:
+            self.metrics.write_queue.set(self.database.busy())
+            self.metrics.broker_deaf.set(0 if self._broker.deaf_since() is None else 1)
+            self.metrics.channels.set(self.hub.open_channels)
+            self.metrics.ring_bytes.set(self.hub.ring_bytes)
+            await asyncio.sleep(1)
+
+
+def holds(tx: ReadTx, project: str, wishes: Filter) -> bool:
+    """Whether a project exists and holds every id that a filter names. There are no threads yet."""
+    return (
+        not wishes.threads
+        and project_exists(tx, project)
+        and ids_of_project(tx, project, wishes.tasks) == set(wishes.tasks)
+        and sessions_of_project(tx, project, wishes.sessions) == set(wishes.sessions)
+    )
+
+
+def make_broker(settings: Settings, metrics: Metrics) -> Broker:
+    """Redis where there is one, else this process alone."""
+    if settings.redis_url is None:
+        return MemoryBroker()
+    limits = RedisLimits(
+        timeout_s=settings.redis_timeout_s,
+        ping_s=settings.redis_ping_s,
+        breaker_s=settings.redis_breaker_s,
+        announce_max_bytes=settings.announce_max_bytes,
+        queue_announcements=settings.announce_queue,
+    )
+    hooks = RedisHooks(dropped=lambda _, count: metrics.announce_failures.inc(count))
+    return RedisBroker(settings.redis_url, limits=limits, hooks=hooks)
+
+
+def make_authenticator(settings: Settings) -> Authenticator:
+    """By secret, by key set, or open."""
+    keys = None
+    if settings.jwks_url is not None:
+        keys = KeySet(
+            settings.jwks_url,
+            keep_s=settings.jwks_keep_s,
+            min_interval_s=settings.jwks_min_interval_s,
+            timeout_s=settings.jwks_timeout_s,
+        )
+    return Authenticator(
+        secret=None if settings.jwt_secret is None else settings.jwt_secret.get_secret_value(),
+        keys=keys,
+        audience=settings.jwt_audience,
+        issuer=settings.jwt_issuer,
+        keep_s=settings.jwks_keep_s,
+        cache_max=settings.token_cache_max,
+    )
+
+
+def hub_limits(settings: Settings) -> HubLimits:
+    """The hub's part of the settings."""
+    return HubLimits(
+        channel=ChannelLimits(
+            ring_events=settings.ring_events,
+            ring_bytes=settings.ring_bytes,
+            block_bytes=settings.block_bytes,
+            early_wait_s=settings.early_wait_s,
+            replay_events=settings.replay_max_events,
+            replay_bytes=settings.replay_max_bytes,
+            snapshot_interval_s=settings.snapshot_min_interval_s,
+            send_deadline_s=settings.send_deadline_s,
+        ),
+        total_bytes=settings.ring_total_bytes,
+        head_check_s=settings.head_check_s,
+        head_slice=settings.head_slice,
+        heartbeat_s=settings.heartbeat_s,
+        linger_s=settings.channel_linger_s,
+        subscribers=settings.connections_max,
+    )
+
+
+def _live_sessions(tx: ReadTx, task_id: str) -> dict[str, object]:
+    return {phase: record.resource() for phase, record in live_by_phase(tx, task_id).items()}
+
+
+def _nothing(tx: ReadTx) -> None:
+    """A transaction that the database answers is all that is asked for."""

@@ -1,0 +1,233 @@
+"""What takes a subscriber from its first byte to following, and back there when it fell behind the ring.
+
+Snapshot to live, without a hole: the subscriber is in its group, held, before anything is read, so the ring keeps what
+comes. The snapshot names the offset it was read at; what follows comes from the ring after that offset, or, where the
+ring has passed it, from the log, page after page, until the ring reaches. A slow first snapshot never causes a second.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sessioncast_server.channels.counters import Counters
+from sessioncast_server.channels.framing import Opening
+from sessioncast_server.channels.log import Entry, Head, Log, head_of
+from sessioncast_server.channels.snapshot import Snapshot, Snapshots
+from sessioncast_server.channels.subscriber import State, Subscriber
+from sessioncast_server.db.database import Database
+from sessioncast_server.db.transaction import ReadTx
+from sessioncast_shared.position import Position
+
+if TYPE_CHECKING:
+    from sessioncast_server.channels.audience import Audience
+    from sessioncast_server.channels.channel import Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a stream asks for when it opens.
+
+    Attributes:
+        position: where it was, or None.
+        snapshot: `auto` (when the position is of no use), `always` or `never`.
+    """
+
+    position: Position | None = None
+    snapshot: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A piece of the log, and the head it was read under. `entries` is None where the log no longer reaches back."""
+
+    head: Head
+    entries: list[Entry] | None
+
+
+class Attendant:
+    """Opens streams and catches them up. One for all subscribers of a node."""
+
+    def __init__(self, database: Database, log: Log, snapshots: Snapshots, *, count: Counters) -> None:
+        self._database = database
+        self._log = log
+        self._snapshots = snapshots
+        self._count = count
+
+    async def open(self, subscriber: Subscriber, wish: Wish) -> None:
+        """Say the first frame, then what it announces, then catch up. Ends when the subscriber follows or is parked."""
+        position = wish.position
+        if position is None or wish.snapshot == "always":
+            await self._open_fresh(subscriber, Opening("snapshot", subscriber.channel.head), position)
+        elif reason := await self._unusable(subscriber.channel, position):
+            await self._open_gap(subscriber, position, reason)
+        else:
+            await self._resume(subscriber, position, patient=wish.snapshot == "never")
+        await self.catch_up(subscriber)
+
+    async def catch_up(self, subscriber: Subscriber) -> None:
+        """Bring an attended subscriber to where the channel is."""
+        channel = subscriber.channel
+        while subscriber.state is State.ATTENDED:
+            if subscriber.epoch != channel.epoch:
+                await self._resync(subscriber, "epoch")
+            elif channel.ring.reaches(subscriber.cursor):
+                data, cursor = channel.block(subscriber)
+                if not data:
+                    subscriber.cursor = cursor
+                    subscriber.move(State.FOLLOWING)
+                    return
+                subscriber.cursor = cursor
+                await subscriber.feed(data)
+            else:
+                await self._read_on(subscriber)
+
+    async def _read_on(self, subscriber: Subscriber) -> None:
+        channel, limits = subscriber.channel, subscriber.channel.limits
+        page = await self._page(channel, subscriber.group.audience, subscriber.cursor, limits.replay_events + 1)
+        if page.head.epoch != subscriber.epoch:
+            await self._resync(subscriber, "epoch")
+        elif page.entries is None:
+            await self._resync(subscriber, "expired")
+        elif _too_much(page.entries, channel) and not subscriber.patient and subscriber.wants_snapshots:
+            await self._resync(subscriber, "too_far_behind")
+        else:
+            await self._feed_page(subscriber, page)
+
+    async def _feed_page(self, subscriber: Subscriber, page: Page) -> None:
+        """Hand on a page of the log. Contiguous: it holds all that is for this audience up to its end."""
+        entries = page.entries or []
+        full = len(entries) > subscriber.channel.limits.replay_events
+        # The log may be ahead of what this node was told; the rest comes by the ring.
+        upto = entries[-1].offset if full else page.head.offset
+        for block in _blocks(entries, subscriber.channel.limits.block_bytes):
+            subscriber.cursor = block[-1].offset
+            await subscriber.feed(subscriber.group.framing.events(block))
+        subscriber.cursor = upto
+        await subscriber.channel.reached(upto, subscriber.epoch)
+
+    async def _resume(self, subscriber: Subscriber, position: Position, *, patient: bool) -> None:
+        channel, group = subscriber.channel, subscriber.group
+        entries: list[Entry] | None
+        channel.flush()  # so that the position is not ahead of what followers have
+        if channel.ring.reaches(position.offset):
+            end = channel.flushed
+            entries = [
+                entry
+                for entry in channel.ring.after(position.offset)
+                if entry.offset <= end and group.audience.wants(entry.route)
+            ]
+        else:
+            page = await self._page(channel, group.audience, position.offset, channel.limits.replay_events + 1)
+            entries, end = page.entries, page.head.offset
+            if page.head.epoch != position.epoch or entries is None:
+                reason = "epoch" if page.head.epoch != position.epoch else "expired"
+                await self._open_gap(subscriber, position, reason)
+                return
+        here = Position(position.epoch, end)
+        if _too_much(entries, channel):
+            if not patient:
+                opening = Opening("snapshot", here, position, here, "replay_too_long")
+                await self._open_fresh(subscriber, opening, position)
+                return
+            # Asked for events only: all of them, page after page, however many.
+            subscriber.patient = True
+            subscriber.cursor = position.offset
+            await subscriber.feed(subscriber.sink.opening(Opening("resumed", position, position)))
+            return
+        self._count.replayed(len(entries))
+        subscriber.cursor = end
+        await subscriber.feed(subscriber.sink.opening(Opening("resumed", here, position, here)))
+        for block in _blocks(entries, channel.limits.block_bytes):
+            await subscriber.feed(group.framing.events(block))
+        if end_mark := group.framing.replayed(here):
+            await subscriber.feed(end_mark)
+        await channel.reached(end, position.epoch)
+
+    async def _open_gap(self, subscriber: Subscriber, position: Position, reason: str) -> None:
+        self._count.lost("gap", reason)
+        here = subscriber.channel.head
+        await self._open_fresh(subscriber, Opening("gap", here, position, here, reason), None)
+
+    async def _open_fresh(self, subscriber: Subscriber, opening: Opening, seen: Position | None) -> None:
+        sink = subscriber.sink
+        if subscriber.wants_snapshots:
+            await subscriber.feed(sink.opening(opening))
+            await self._snapshot(subscriber, seen)
+            return
+        # Told, then on from the head.
+        subscriber.epoch, subscriber.cursor = opening.position.epoch, opening.position.offset
+        told = opening if opening.state == "gap" else Opening("resumed", opening.position)
+        await subscriber.feed(sink.opening(told))
+
+    async def _resync(self, subscriber: Subscriber, reason: str) -> None:
+        """Tell a stream that it lost its place, and give it a new one."""
+        channel = subscriber.channel
+        self._count.lost("resync", reason)
+        if channel.clock() - subscriber.snapshot_at < channel.limits.snapshot_interval_s and reason != "epoch":
+            subscriber.end("too_slow")
+            return
+        await subscriber.feed(subscriber.group.framing.resync(reason))
+        if subscriber.wants_snapshots:
+            await self._snapshot(subscriber, None)
+        else:
+            subscriber.epoch, subscriber.cursor = channel.epoch, channel.flushed
+
+    async def _snapshot(self, subscriber: Subscriber, seen: Position | None) -> None:
+        channel, group = subscriber.channel, subscriber.group
+
+        def usable(snapshot: Snapshot) -> bool:
+            fresh = seen is None or seen.epoch != snapshot.epoch or snapshot.offset >= seen.offset
+            return fresh and snapshot.epoch == channel.epoch and channel.ring.reaches(snapshot.offset)
+
+        snapshot = await group.snapshot(lambda audience: self._read_snapshot(channel.name, audience), usable)
+        subscriber.snapshot_at = channel.clock()
+        subscriber.patient = True
+        subscriber.epoch, subscriber.cursor = snapshot.epoch, snapshot.offset
+        for number, page in enumerate(snapshot.pages, 1):
+            position = snapshot.position if number == len(snapshot.pages) else None
+            await subscriber.feed(group.framing.snapshot(page, position))
+        await channel.reached(snapshot.offset, snapshot.epoch)
+
+    async def _read_snapshot(self, channel: str, audience: "Audience") -> Snapshot:
+        self._count.snapshot()
+        return await self._database.observe(self._snapshots.read, channel, audience)
+
+    async def _unusable(self, channel: "Channel", position: Position) -> str | None:
+        """Why a stream cannot go on from a position, as far as this node's own view tells."""
+        if position.epoch != channel.epoch or position.offset > channel.last:
+            # It may come from a node that is ahead of this one.
+            head = await self._database.observe(head_of, channel.name)
+            if position.epoch != head.epoch:
+                return "epoch"
+            if position.offset > head.offset:
+                return "future"
+            await channel.reached(position.offset, position.epoch)
+        return None
+
+    async def _page(self, channel: "Channel", audience: "Audience", after: int, limit: int) -> Page:
+        return await self._database.observe(self._read_page, channel.name, audience, after, limit)
+
+    def _read_page(self, tx: ReadTx, channel: str, audience: "Audience", after: int, limit: int) -> Page:
+        head = head_of(tx, channel)
+        if after < head.floor:
+            return Page(head, None)
+        return Page(head, self._log.read(tx, channel, audience, after=after, limit=limit))
+
+
+def _too_much(entries: list[Entry], channel: "Channel") -> bool:
+    limits = channel.limits
+    return len(entries) > limits.replay_events or sum(len(entry.body) for entry in entries) > limits.replay_bytes
+
+
+def _blocks(entries: list[Entry], size: int) -> Iterator[list[Entry]]:
+    """The entries in runs of about so many bytes."""
+    block: list[Entry] = []
+    held = 0
+    for entry in entries:
+        block.append(entry)
+        held += len(entry.body)
+        if held >= size:
+            yield block
+            block, held = [], 0
+    if block:
+        yield block

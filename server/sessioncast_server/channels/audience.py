@@ -1,0 +1,80 @@
+"""A filter together with what its subscriber may see: who an event is for, in memory and in SQL."""
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+from sqlalchemy import BigInteger, bindparam, or_, select
+
+from sessioncast_server.broker.base import Route
+from sessioncast_server.db.statement import Statement
+from sessioncast_server.db.types import IdList, any_of
+from sessioncast_shared.events import Kind
+from sessioncast_shared.filters import Filter
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Everybody with the same wishes and rights in one channel.
+
+    Attributes:
+        filter: the wishes. The ids in it belong to the channel and were checked against the subscriber's rights.
+        threads: whether a filter without ids covers threads too (`threads:read_all`).
+    """
+
+    filter: Filter
+    threads: bool = False
+
+    @cached_property
+    def key(self) -> str:
+        """Equal for equal audiences."""
+        return f"{self.filter.canonical()}{'&threads' if self.threads else ''}"
+
+    def wants(self, route: Route) -> bool:
+        """Whether an event is for this audience."""
+        wishes = self.filter
+        if wishes.kinds is not None and route.kind not in wishes.kinds:
+            return False
+        if wishes.whole_project:
+            return route.thread_id is None or self.threads
+        return route.task_id in wishes.tasks or route.session_id in wishes.sessions or route.thread_id in wishes.threads
+
+    @property
+    def ids(self) -> dict[str, list[str]]:
+        """Parameters of `statement`."""
+        wishes = self.filter
+        lists = {"tasks": wishes.tasks, "sessions": wishes.sessions, "threads": wishes.threads, "kinds": wishes.kinds}
+        return {name: list(ids) for name, ids in lists.items() if ids}
+
+    def statement(self, event: Any, *, newest_first: bool = False) -> Statement:
+        """The statement that reads this audience's events with `after < offset <= upto`.
+
+        One is compiled per shape of a filter, not per filter.
+        """
+        return _statement(event, frozenset(self.ids), self.threads, newest_first)
+
+
+@cache
+def _statement(event: Any, lists: frozenset[str], threads: bool, newest_first: bool) -> Statement:
+    columns = {"tasks": event.c.task_id, "sessions": event.c.session_id, "threads": event.c.thread_id}
+    wanted = [any_of(columns[name], bindparam(name, type_=IdList)) for name in sorted(lists & columns.keys())]
+    query = select(event).where(
+        event.c.project_id == bindparam("channel"),
+        event.c.offset > bindparam("after", type_=BigInteger),
+        event.c.offset <= bindparam("upto", type_=BigInteger),
+    )
+    if wanted:
+        query = query.where(or_(*wanted))
+    elif not threads:
+        query = query.where(event.c.kind != Kind.THREAD.value)
+    if "kinds" in lists:
+        query = query.where(any_of(event.c.kind, bindparam("kinds", type_=IdList)))
+    return Statement(
+        query.order_by(event.c.offset.desc() if newest_first else event.c.offset).limit(
+            bindparam("limit", type_=BigInteger)
+        )
+    )
+
+
+EVERYBODY = Audience(Filter(), threads=True)
+"""Wants all events of a channel; what the hub itself reads for."""

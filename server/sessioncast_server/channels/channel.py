@@ -1,0 +1,247 @@
+"""One channel as one node sees it: its ring, its groups, and how far it has come.
+
+Ordering: `take` accepts an event only at `last + 1` of the present epoch. Whatever else arrives is older (dropped) or
+early (kept for a moment, then the log is read). So the ring is a prefix-closed copy of the log, whoever told us.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from sessioncast_server.broker.base import Announcement
+from sessioncast_server.channels.audience import Audience
+from sessioncast_server.channels.counters import Counters
+from sessioncast_server.channels.framing import Framing
+from sessioncast_server.channels.groups import Group, Groups
+from sessioncast_server.channels.log import Entry, Head
+from sessioncast_server.channels.ring import Budget, Ring
+from sessioncast_server.channels.subscriber import State, Subscriber
+from sessioncast_shared.position import Position
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelLimits:
+    """Bounds of a channel on one node.
+
+    Attributes:
+        ring_events, ring_bytes: what its ring holds.
+        block_bytes: what a parked subscriber is given at a time.
+        early: announcements that may wait for the one before them.
+        early_wait_s: how long they wait before the log is read.
+        replay_events, replay_bytes: a replay over either becomes a snapshot.
+        snapshot_interval_s: a stream is given no two snapshots closer together: it is closed as too slow.
+        send_deadline_s: how long a sink may stay full.
+        log_page: events read from the log at a time.
+    """
+
+    ring_events: int = 4096
+    ring_bytes: int = 1 << 20
+    block_bytes: int = 1 << 16
+    early: int = 1000
+    early_wait_s: float = 0.02
+    replay_events: int = 300
+    replay_bytes: int = 1 << 20
+    snapshot_interval_s: float = 5.0
+    send_deadline_s: float = 30.0
+    log_page: int = 500
+
+
+class Channel:
+    """A channel with subscribers on this node.
+
+    Attributes:
+        flushed: offset up to which every follower has everything that is for it.
+        parked: subscribers whose sinks are full.
+        attend: starts an attendant for a subscriber that the ring alone cannot help.
+        read_log: reads the log from `last` on; the task is done when all that was committed before is here.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        limits: ChannelLimits,
+        budget: Budget,
+        *,
+        clock: Callable[[], float],
+        attend: Callable[[Subscriber], None],
+        left: Callable[[Subscriber], None],
+        read_log: Callable[["Channel"], "asyncio.Task[None]"],
+        count: Counters,
+    ) -> None:
+        self.name = name
+        self.limits = limits
+        self.clock = clock
+        self.attend = attend
+        self.left = left
+        self.groups = Groups()
+        self.ring = Ring(events=limits.ring_events, size=limits.ring_bytes, budget=budget)
+        self.parked: set[Subscriber] = set()
+        self.members = 0
+        self.epoch = ""
+        self.flushed = 0
+        self.opened = asyncio.Event()
+        self.reader: asyncio.Task[None] | None = None
+        self.read_again = False
+        self.lingering: asyncio.TimerHandle | None = None
+        self._read_log = read_log
+        self._count = count
+        self._pending: list[Entry] = []
+        self._early: dict[int, Announcement] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._flush_due = False
+
+    @property
+    def last(self) -> int:
+        """Offset of the newest event known."""
+        return self._pending[-1].offset if self._pending else self.flushed
+
+    @property
+    def head(self) -> Position:
+        """Position of the newest event known."""
+        return Position(self.epoch, self.last)
+
+    def begin(self, head: Head) -> None:
+        """The log's head is known: from here on announcements are taken."""
+        self.restart(head)
+        self.opened.set()
+        self.take_early()
+
+    def restart(self, head: Head) -> None:
+        """Go on from a head that what is held here does not lead to. Who follows has to be told."""
+        self.epoch = head.epoch
+        self.flushed = head.offset
+        self._pending = []
+        self.ring.restart(head.offset)
+        for group in self.groups:
+            group.forget_snapshot()
+
+    def offer(self, announcement: Announcement) -> None:
+        """Hear of events. Late, doubled, reordered and foreign ones do no harm."""
+        if self.opened.is_set():
+            if announcement.epoch != self.epoch:
+                self._read_log(self)
+                return
+            if announcement.last <= self.last:
+                return
+            if announcement.first <= self.last + 1:
+                self.take(_entries(announcement, self.last))
+                self.take_early()
+                return
+        if len(self._early) >= self.limits.early:
+            self._early.clear()
+            self._read_log(self)
+            return
+        self._early[announcement.first] = announcement
+        if self._timer is None and self.opened.is_set():
+            self._timer = asyncio.get_running_loop().call_later(self.limits.early_wait_s, self._early_waited)
+
+    def take(self, entries: Iterable[Entry]) -> None:
+        """Accept the events that follow `last`; they are flushed together in this turn of the loop."""
+        entries = list(entries)
+        if not entries:
+            return
+        self.ring.extend(entries)
+        self._pending += entries
+        if not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    async def reached(self, offset: int, epoch: str) -> None:
+        """Wait until everything up to an offset that was seen in the log was flushed here too.
+
+        Else a subscriber that has it already would be given it again as a follower.
+        """
+        if self.epoch != epoch or self.last < offset:
+            await asyncio.shield(self._read_log(self))
+        self.flush()
+
+    def flush(self) -> None:
+        """Encode what is pending once per group and hand it to the followers."""
+        self._flush_due = False
+        pending, self._pending = self._pending, []
+        if not pending:
+            return
+        upto, now = pending[-1].offset, self.clock()
+        owed = self.groups.sort(pending)
+        # First the position, then the bytes: a follower that leaves or parks meanwhile is past all of `pending`.
+        self.flushed = upto
+        deliveries = 0
+        for group, entries in owed.items():
+            if group.followers:
+                deliveries += len(entries) * len(group.followers)
+                group.push(group.framing.events(entries), upto, now)
+        if deliveries:
+            self._count.delivered(deliveries)
+
+    def block(self, subscriber: Subscriber) -> tuple[bytes, int]:
+        """The next bytes for a subscriber that the ring reaches, and the offset they bring it to."""
+        entries: list[Entry] = []
+        size, cursor = 0, subscriber.cursor
+        for entry in self.ring.after(subscriber.cursor):
+            if entry.offset > self.flushed or size >= self.limits.block_bytes:
+                break
+            cursor = entry.offset
+            if subscriber.group.audience.wants(entry.route):
+                entries.append(entry)
+                size += len(entry.body)
+        return (subscriber.group.framing.events(entries) if entries else b""), cursor
+
+    def beat(self, silence_s: float) -> None:
+        """A heartbeat for every group that has heard nothing for so long; the slow are shown the door."""
+        now = self.clock()
+        for group in self.groups:
+            if now - group.spoken_at >= silence_s:
+                here = Position(self.epoch, self.flushed)
+                group.push(group.framing.heartbeat(here, self.head), self.flushed, now)
+        for subscriber in tuple(self.parked):
+            if now - subscriber.parked_at > self.limits.send_deadline_s:
+                subscriber.end("too_slow")
+
+    def group(self, audience: Audience, framing: Framing) -> Group:
+        """The group of these."""
+        return self.groups.get(audience, framing, self.clock())
+
+    def detach(self) -> list[Subscriber]:
+        """Take all followers out of their groups; each keeps the channel's position as its own."""
+        self.flush()
+        followers = [subscriber for group in self.groups for subscriber in group.followers]
+        for subscriber in followers:
+            subscriber.move(State.ATTENDED)
+        return followers
+
+    def close(self) -> None:
+        """Stop timers and readers."""
+        for handle in (self._timer, self.lingering):
+            if handle is not None:
+                handle.cancel()
+        if self.reader is not None:
+            self.reader.cancel()
+        self.ring.restart(0)
+
+    def _early_waited(self) -> None:
+        self._timer = None
+        if self._early:
+            self._read_log(self)
+
+    def take_early(self) -> None:
+        """Accept what waited for the events before it."""
+        while self._early:
+            ready = [first for first in self._early if first <= self.last + 1]
+            if not ready:
+                break
+            for first in sorted(ready):
+                announcement = self._early.pop(first)
+                if announcement.epoch == self.epoch and announcement.first <= self.last + 1:
+                    self.take(_entries(announcement, self.last))
+        if self._early and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self.limits.early_wait_s, self._early_waited)
+
+
+def _entries(announcement: Announcement, last: int) -> list[Entry]:
+    return [
+        Entry(offset, route, body)
+        for offset, (route, body) in enumerate(
+            zip(announcement.routes, announcement.bodies, strict=True), announcement.first
+        )
+        if offset > last
+    ]

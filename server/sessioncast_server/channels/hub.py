@@ -1,0 +1,343 @@
+"""All channels of a node: from announcements and head checks to groups and their subscribers.
+
+The log is the truth and announcements are hints: whatever the broker loses, `check_heads` finds about once a second.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+
+import structlog
+
+from sessioncast_server.broker.base import Announcement, Broker, Listener
+from sessioncast_server.channels import life
+from sessioncast_server.channels.attendant import Attendant, Wish
+from sessioncast_server.channels.audience import EVERYBODY, Audience
+from sessioncast_server.channels.channel import Channel, ChannelLimits
+from sessioncast_server.channels.counters import Counters
+from sessioncast_server.channels.framing import Framing, Sink
+from sessioncast_server.channels.log import Entry, Head, Log, head_of, heads_of
+from sessioncast_server.channels.ring import Budget
+from sessioncast_server.channels.snapshot import Snapshots
+from sessioncast_server.channels.subscriber import State, Subscriber
+from sessioncast_server.db.database import Database
+from sessioncast_server.db.errors import DatabaseError
+from sessioncast_server.db.transaction import ReadTx
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HubLimits:
+    """Bounds of a node.
+
+    Attributes:
+        channel: bounds of each channel.
+        total_bytes: what all rings hold together.
+        head_check_s, head_slice: how often heads are read, and how many in one query.
+        heartbeat_s: silence after which a stream gets a heartbeat.
+        linger_s: how long a channel without subscribers is kept.
+        subscribers: streams on this node; one more is refused.
+    """
+
+    channel: ChannelLimits = field(default_factory=ChannelLimits)
+    total_bytes: int = 256 << 20
+    head_check_s: float = 1.0
+    head_slice: int = 500
+    heartbeat_s: float = 15.0
+    linger_s: float = 30.0
+    subscribers: int = 50_000
+
+
+class FullError(Exception):
+    """The node has as many streams as it may have."""
+
+
+class Hub:
+    """The channels that have subscribers on this node."""
+
+    def __init__(
+        self,
+        database: Database,
+        log: Log,
+        snapshots: Snapshots,
+        broker: Broker,
+        limits: HubLimits,
+        count: Counters,
+        *,
+        checks_identity: bool = False,
+    ) -> None:
+        self._database = database
+        self._log_table = log
+        self._broker = broker
+        self._limits = limits
+        self._count = count
+        self._checks_identity = checks_identity
+        self._budget = Budget(limits.total_bytes)
+        self._attendant = Attendant(database, log, snapshots, count=count)
+        self._channels: dict[str, Channel] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._subscribers = 0
+        self.draining = False
+
+    @property
+    def subscribers(self) -> int:
+        """Streams on this node."""
+        return self._subscribers
+
+    @property
+    def open_channels(self) -> int:
+        """Channels with subscribers, now or a moment ago."""
+        return len(self._channels)
+
+    @property
+    def ring_bytes(self) -> int:
+        """Bytes of recent events in memory."""
+        return self._budget.used
+
+    async def start(self) -> None:
+        """Begin to listen and to check."""
+        self._clock: Callable[[], float] = asyncio.get_running_loop().time
+        await self._broker.start(Listener(self.offer, self.doubt))
+        self._spawn(self._check_for_ever())
+        self._spawn(self._beat_for_ever())
+
+    async def join(self, name: str, audience: Audience, framing: Framing, sink: Sink, wish: Wish) -> Subscriber:
+        """A new subscriber; from now on its sink is fed.
+
+        Raises:
+            FullError: the node is draining or has its fill of streams.
+            DatabaseError: the channel's head could not be read.
+            KeyError: there is no such channel.
+        """
+        if self.draining or self._subscribers >= self._limits.subscribers:
+            raise FullError
+        channel = self._channels.get(name) or self._add(name)
+        channel.members += 1
+        self._subscribers += 1
+        try:
+            await self._open(channel)
+        except BaseException:
+            self._leave(channel)
+            raise
+        group = channel.group(audience, framing)
+        subscriber = Subscriber(channel, group, sink, wants_snapshots=wish.snapshot != "never")
+        group.members.add(subscriber)
+        self._attend(subscriber, self._attendant.open(subscriber, wish))
+        return subscriber
+
+    def offer(self, announcement: Announcement) -> None:
+        """Hear of events, from this node's store or from another node."""
+        channel = self._channels.get(announcement.channel)
+        if channel is not None:
+            channel.offer(announcement)
+
+    def committed(self, announcements: list[Announcement]) -> None:
+        """This node's store committed these: feed the own streams, tell the other nodes."""
+        for announcement in announcements:
+            self.offer(announcement)
+            self._broker.announce(announcement)
+
+    def doubt(self, name: str | None) -> None:
+        """Announcements of one channel, or of all, may have been missed: read their logs."""
+        names = list(self._channels) if name is None else [name]
+        for each in names:
+            channel = self._channels.get(each)
+            if channel is not None and channel.opened.is_set():
+                self._read_log(channel)
+
+    async def drain(self) -> None:
+        """Say goodbye to every stream and take no more."""
+        self.draining = True
+        for channel in list(self._channels.values()):
+            channel.flush()
+            for group in channel.groups:
+                for subscriber in list(group.members):
+                    subscriber.end("draining")
+            await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Stop. Streams were drained before."""
+        for task in list(self._tasks):
+            task.cancel()
+        for channel in list(self._channels.values()):
+            channel.close()
+        self._channels.clear()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._broker.close()
+
+    async def check_heads(self) -> None:
+        """Read the heads of open channels, in slices, and the log of those that are behind."""
+        names = [name for name, channel in self._channels.items() if channel.opened.is_set()]
+        furthest = 0
+        for start in range(0, len(names), self._limits.head_slice):
+            part = names[start : start + self._limits.head_slice]
+            # What was known before the question: a head below it can only mean that the log went back.
+            known = {name: self._channels[name].head for name in part if name in self._channels}
+            heads = await self._database.observe(heads_of, list(known))
+            for name, (epoch, offset) in heads.items():
+                channel = self._channels.get(name)
+                if channel is None:
+                    continue
+                if epoch == known[name].epoch and offset < known[name].offset:
+                    await self._rotate(name, epoch)
+                    self._read_log(channel)
+                elif epoch != channel.epoch:
+                    self._read_log(channel)
+                elif offset > channel.last:
+                    furthest = max(furthest, offset - channel.last)
+                    self._later(channel, offset)
+        self._count.lag(furthest)
+
+    def _add(self, name: str) -> Channel:
+        channel = self._channels[name] = Channel(
+            name,
+            self._limits.channel,
+            self._budget,
+            clock=self._clock,
+            attend=lambda subscriber: self._attend(subscriber, self._attendant.catch_up(subscriber)),
+            left=self._left,
+            read_log=self._read_log,
+            count=self._count,
+        )
+        # Listen first, then read the head: what is committed in between is heard, and waits for the head.
+        self._broker.listen(name)
+        return channel
+
+    async def _open(self, channel: Channel) -> None:
+        if channel.lingering is not None:
+            channel.lingering.cancel()
+            channel.lingering = None
+        if not channel.opened.is_set():
+            await asyncio.shield(self._read_log(channel))
+
+    def _attend(self, subscriber: Subscriber, attendance: Coroutine[None, None, None]) -> None:
+        if subscriber.state is not State.ATTENDED:
+            subscriber.move(State.ATTENDED)
+        subscriber.attendant = self._spawn(self._guard(subscriber, attendance))
+
+    async def _guard(self, subscriber: Subscriber, attendance: Coroutine[None, None, None]) -> None:
+        """Whatever befalls an attendant, its stream ends with a word and a time to come back."""
+        try:
+            await attendance
+        except TimeoutError:
+            subscriber.end("too_slow")
+        except DatabaseError as error:
+            _log.warning("stream ended: the log could not be read", error=str(error))
+            subscriber.end("overloaded")
+        except Exception:  # noqa: BLE001  whatever it was, the stream must not stay silent
+            _log.exception("stream ended: its attendant failed")
+            subscriber.end("overloaded")
+        finally:
+            subscriber.attendant = None
+
+    def _left(self, subscriber: Subscriber) -> None:
+        channel = subscriber.channel
+        if not subscriber.group.members:
+            channel.groups.discard(subscriber.group)
+        self._leave(channel)
+
+    def _leave(self, channel: Channel) -> None:
+        self._subscribers -= 1
+        channel.members -= 1
+        if channel.members == 0 and self._channels.get(channel.name) is channel:
+            loop = asyncio.get_running_loop()
+            channel.lingering = loop.call_later(self._limits.linger_s, self._remove, channel)
+
+    def _remove(self, channel: Channel) -> None:
+        if channel.members == 0 and self._channels.get(channel.name) is channel:
+            del self._channels[channel.name]
+            self._broker.unlisten(channel.name)
+            channel.close()
+
+    def _read_log(self, channel: Channel) -> "asyncio.Task[None]":
+        """Read on from what a channel has. A call while a read is under way gets one that starts after it."""
+        if channel.reader is None or channel.reader.done():
+            channel.reader = self._spawn(self._read_guarded(channel))
+        else:
+            channel.read_again = True
+        return channel.reader
+
+    async def _read_guarded(self, channel: Channel) -> None:
+        again = True
+        while again:
+            channel.read_again = False
+            await self._read(channel)
+            again = channel.read_again
+
+    async def _read(self, channel: Channel) -> None:
+        page = self._limits.channel.log_page
+        while True:
+            known = channel.head if channel.opened.is_set() else None
+            head, entries = await self._database.observe(
+                self._read_page, channel.name, None if known is None else known.offset, page
+            )
+            if known is None:
+                channel.begin(head)
+                return
+            if head.epoch == known.epoch and head.offset < known.offset:
+                await self._rotate(channel.name, head.epoch)
+                continue
+            if head.epoch != known.epoch or head.floor > known.offset:
+                # Followers keep the place they had: what they missed decides what each is told.
+                followers = channel.detach()
+                channel.restart(head)
+                for subscriber in followers:
+                    self._attend(subscriber, self._attendant.catch_up(subscriber))
+                return
+            fresh = [entry for entry in entries if entry.offset > channel.last]
+            if fresh:
+                self._count.hole(len(fresh), healed=True)
+                channel.take(fresh)
+            channel.take_early()
+            if len(entries) < page:
+                return
+            channel.flush()
+
+    def _read_page(self, tx: ReadTx, name: str, after: int | None, limit: int) -> tuple[Head, list[Entry]]:
+        head = head_of(tx, name)
+        if after is None or after >= head.offset or after < head.floor:
+            return head, []
+        return head, self._log_table.read(tx, name, EVERYBODY, after=after, limit=limit)
+
+    async def _rotate(self, name: str, epoch: str) -> None:
+        _log.error("the log went back in time: new epoch", channel=name, epoch=epoch)
+        await self._database.write(life.rotate, name, epoch)
+
+    def _later(self, channel: Channel, offset: int) -> None:
+        """An announcement may be on its way: look again before reading the log for it."""
+
+        def look() -> None:
+            if channel.last < offset and self._channels.get(channel.name) is channel:
+                self._count.hole(offset - channel.last, healed=False)
+                self._read_log(channel)
+
+        asyncio.get_running_loop().call_later(self._limits.channel.early_wait_s, look)
+
+    async def _check_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._limits.head_check_s)
+            with contextlib.suppress(DatabaseError):
+                if self._checks_identity and await self._database.observe(life.went_elsewhere):
+                    rotated = await self._database.write(life.settle_identity)
+                    _log.error("another database than before: new epochs", rotated=rotated.value)
+                await self.check_heads()
+
+    async def _beat_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(min(1.0, self._limits.heartbeat_s / 3))
+            for channel in list(self._channels.values()):
+                if channel.opened.is_set():
+                    channel.beat(self._limits.heartbeat_s)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, DatabaseError):
+            _log.error("a task of the hub failed", exc_info=error)

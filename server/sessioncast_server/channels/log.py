@@ -1,0 +1,205 @@
+"""The log of a channel: appending with contiguous offsets in commit order, and reading after one.
+
+Why offsets equal commit order: `append` runs last in its transaction and takes its offsets by updating the channel's
+counter row, whose lock is held until COMMIT is done. The next transaction gets the lock, and with it the next offset,
+only after this one is visible (PostgreSQL) or is serialized by the one writer (SQLite). A rolled back transaction gives
+its offsets back with the row.
+"""
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import BigInteger, bindparam, insert, select, update
+
+from sessioncast_server.broker.base import Announcement, Route
+from sessioncast_server.channels.audience import Audience
+from sessioncast_server.channels.encoding import encode_event
+from sessioncast_server.channels.tables import ChannelRow, EventRow
+from sessioncast_server.db.statement import Statement, Text
+from sessioncast_server.db.transaction import ReadTx, Staged, WriteTx
+from sessioncast_server.db.types import IdList, any_of
+
+_CHANNEL = ChannelRow.__table__  # type: ignore[attr-defined]  # SQLModel sets it on tables
+_EVENT = EventRow.__table__  # type: ignore[attr-defined]  # the same
+
+_COLUMNS = (
+    "type", "kind", "at", "task_id", "session_id", "thread_id", "owner", "phase", "model", "updated_at", "version",
+    "data",
+)  # fmt: skip
+
+_TAKE = Statement(
+    update(_CHANNEL)
+    .where(_CHANNEL.c.project_id == bindparam("channel"))
+    .values(head=_CHANNEL.c.head + bindparam("count", type_=BigInteger))
+    .returning(_CHANNEL.c.epoch, _CHANNEL.c.head)
+)
+_INSERT = Statement(insert(_EVENT))
+
+
+_TYPES = {"at": "timestamptz", "updated_at": "timestamptz", "version": "bigint"}
+
+# One statement, so that the counter row is locked for one round trip only, COMMIT included.
+_APPEND = Text(
+    postgresql=f"""
+WITH taken AS (
+    UPDATE channel SET head = head + %(count)s WHERE project_id = %(channel)s RETURNING epoch, head
+), written AS (
+    INSERT INTO event (project_id, "offset", {", ".join(_COLUMNS)})
+    SELECT %(channel)s, taken.head - %(count)s + staged.position, {", ".join(f"staged.{name}" for name in _COLUMNS)}
+    FROM taken, unnest({", ".join(f"%({name})s::{_TYPES.get(name, 'text')}[]" for name in _COLUMNS)})
+        WITH ORDINALITY AS staged({", ".join(_COLUMNS)}, position)
+)
+SELECT epoch, head FROM taken
+""",  # noqa: S608  names come from the table above
+    columns={"epoch": None, "head": None},
+)
+
+_OPEN = Statement(insert(_CHANNEL))
+_HEAD = Statement(
+    select(_CHANNEL.c.epoch, _CHANNEL.c.head, _CHANNEL.c.floor).where(_CHANNEL.c.project_id == bindparam("channel"))
+)
+_HEADS = Statement(
+    select(_CHANNEL.c.project_id, _CHANNEL.c.epoch, _CHANNEL.c.head).where(
+        any_of(_CHANNEL.c.project_id, bindparam("channels", type_=IdList))
+    )
+)
+_ENDLESS = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a channel's log ends.
+
+    Attributes:
+        floor: offset of the newest event that can no longer be replayed.
+    """
+
+    epoch: str
+    offset: int
+    floor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event as it is sent: its place, who is to get it, and its JSON."""
+
+    offset: int
+    route: Route
+    body: bytes
+
+
+Fill = Callable[[ReadTx, Sequence[Any]], dict[int, bytes]]
+"""Given rows of events whose text is kept elsewhere: their `data` by offset."""
+
+
+class Log:
+    """The log's statements.
+
+    Args:
+        fill: joins the text to output events, which keep only their range.
+    """
+
+    def __init__(self, fill: Fill) -> None:
+        self._fill = fill
+
+    def append(self, tx: WriteTx) -> Callable[[], list[Announcement]]:
+        """Write what was staged, channels in sorted order (the last locks taken, always in one order)."""
+        if not tx.staged:
+            return list
+        staged = tx.staged if len(tx.staged) == 1 else sorted(tx.staged, key=lambda event: event.channel)
+        runs = [(channel, list(events)) for channel, events in groupby(staged, key=lambda event: event.channel)]
+        write = _append_in_two if tx.dialect.name == "sqlite" else _append_in_one
+        appended = [(channel, events, write(tx, channel, events)) for channel, events in runs]
+        return lambda: [_announcement(channel, events, rows()[0]) for channel, events, rows in appended]
+
+    def read(
+        self, tx: ReadTx, channel: str, audience: Audience, *, after: int, limit: int, upto: int = _ENDLESS
+    ) -> list[Entry]:
+        """At most `limit` events for an audience with `after < offset <= upto`, in order."""
+        rows = tx.all(audience.statement(_EVENT), channel=channel, after=after, upto=upto, limit=limit, **audience.ids)
+        kept_elsewhere = [row for row in rows if row.kind == "output"]
+        data = self._fill(tx, kept_elsewhere) if kept_elsewhere else {}
+        head = head_of(tx, channel)
+        return [
+            Entry(
+                row.offset,
+                Route(row.kind, row.task_id, row.session_id, row.thread_id, row.owner),
+                encode_event(channel, head.epoch, row.offset, row, data.get(row.offset) or row.data.encode()),
+            )
+            for row in rows
+        ]
+
+
+def newest(tx: ReadTx, channel: str, audience: Audience) -> int | None:
+    """Offset of the newest event for an audience that the log holds, or None."""
+    statement = audience.statement(_EVENT, newest_first=True)
+    row = tx.one(statement, channel=channel, after=0, upto=_ENDLESS, limit=1, **audience.ids)
+    return None if row is None else int(row.offset)
+
+
+def open_channel(tx: WriteTx, channel: str) -> None:
+    """Make the counter of a new channel."""
+    tx.run(_OPEN, project_id=channel, epoch=new_epoch(), head=0, floor=0)
+
+
+def new_epoch() -> str:
+    """A name no life of a log had before."""
+    return secrets.token_hex(5)
+
+
+def head_of(tx: ReadTx, channel: str) -> Head:
+    """Where a channel's log ends, in this transaction's snapshot.
+
+    Raises:
+        KeyError: there is no such channel.
+    """
+    row = tx.one(_HEAD, channel=channel)
+    if row is None:
+        raise KeyError(channel)
+    return Head(row.epoch, row.head, row.floor)
+
+
+def heads_of(tx: ReadTx, channels: Iterable[str]) -> dict[str, tuple[str, int]]:
+    """Epoch and offset of the heads of channels."""
+    return {row.project_id: (row.epoch, row.head) for row in tx.all(_HEADS, channels=list(channels))}
+
+
+def _append_in_two(tx: WriteTx, channel: str, events: list[Staged]) -> Callable[[], list[Any]]:
+    taken = tx.change(_TAKE, channel=channel, count=len(events))
+    if taken is None:
+        raise KeyError(channel)
+    first = taken.head - len(events) + 1
+    tx.many(
+        _INSERT,
+        [
+            {"project_id": channel, "offset": offset} | {name: getattr(event, name) for name in _COLUMNS[:-1]}
+            | {"data": _stored(event)}
+            for offset, event in enumerate(events, first)
+        ],
+    )  # fmt: skip
+    return lambda: [taken]
+
+
+def _append_in_one(tx: WriteTx, channel: str, events: list[Staged]) -> Callable[[], list[Any]]:
+    arrays: dict[str, Any] = {name: [getattr(event, name) for event in events] for name in _COLUMNS[:-1]}
+    return tx.send(_APPEND, channel=channel, count=len(events), **arrays, data=[_stored(event) for event in events])
+
+
+def _stored(event: Staged) -> str:
+    return (event.data if event.stored is None else event.stored).decode()
+
+
+def _announcement(channel: str, events: list[Staged], taken: Any) -> Announcement:
+    first = taken.head - len(events) + 1
+    return Announcement(
+        channel,
+        taken.epoch,
+        first,
+        tuple(Route(event.kind, event.task_id, event.session_id, event.thread_id, event.owner) for event in events),
+        tuple(
+            encode_event(channel, taken.epoch, offset, event, event.data) for offset, event in enumerate(events, first)
+        ),
+    )

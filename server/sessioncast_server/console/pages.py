@@ -1,0 +1,64 @@
+"""The page at `/`."""
+
+from importlib import resources
+
+from pydantic import BaseModel, ConfigDict
+from starlette.responses import Response
+
+from sessioncast_server.jsontext import json_bytes
+from sessioncast_server.web.answer import Answer
+from sessioncast_server.web.endpoint import Call, Endpoint
+
+_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:"
+_TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
+
+
+class ConsoleQuery(BaseModel):
+    """What the page's address may name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    project: str | None = None
+    session: str | None = None
+
+
+def pages(*, support_url: str | None) -> list[Endpoint]:
+    """`/`, its script and its style, and what they are told of the settings."""
+
+    def page(path: str, file: str) -> Endpoint:
+        body = resources.files(__package__).joinpath(file).read_bytes()
+        type_ = f"{_TYPES[file.rpartition('.')[2]]}; charset=utf-8"
+        headers = {"Content-Type": type_, "Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"}
+
+        async def show(call: Call) -> Response:
+            return Answer(200, body, headers).response(call.request_id)
+
+        return Endpoint(
+            "GET",
+            path,
+            show,
+            f"The console: {file}",
+            query=ConsoleQuery if path == "/" else None,
+            answers={200: str},
+            tag="console",
+            public=True,
+        )
+
+    async def config(call: Call) -> Response:
+        return Answer(200, json_bytes({"support_url": support_url})).response(call.request_id)
+
+    return [
+        page("/", "index.html"),
+        page("/console/app.js", "app.js"),
+        page("/console/stream.js", "stream.js"),
+        page("/console/style.css", "style.css"),
+        Endpoint(
+            "GET",
+            "/console/config.json",
+            config,
+            "The console: settings",
+            answers={200: dict},
+            tag="console",
+            public=True,
+        ),
+    ]

@@ -1,0 +1,1 @@
+"""Migrations. They only add, so that the previous release runs on the new schema."""

@@ -1,0 +1,35 @@
+"""The database that a URL names."""
+
+from sessioncast_server.db.database import Appender, Database
+from sessioncast_server.db.postgres import PostgresDatabase
+from sessioncast_server.db.sqlite import SqliteDatabase, path_of
+from sessioncast_server.db.sqlite_writer import GroupLimits
+from sessioncast_server.settings import Settings
+
+
+def open_database(settings: Settings, appender: Appender) -> Database:
+    """The database of the settings, not connected yet."""
+    if settings.is_sqlite:
+        return SqliteDatabase(
+            path_of(settings.database_url),
+            appender,
+            limits=GroupLimits(
+                functions=settings.write_group_max,
+                seconds=settings.write_group_ms / 1000,
+                deadline_s=settings.write_deadline_s,
+            ),
+            read_threads=settings.read_threads,
+            queue_max=settings.write_queue_max,
+            read_deadline_s=settings.read_deadline_s,
+            busy_s=settings.lock_timeout_s,
+        )
+    return PostgresDatabase(
+        settings.database_url,
+        appender,
+        write_threads=settings.postgres_write_threads,
+        read_threads=settings.postgres_read_threads,
+        queue_max=settings.write_queue_max,
+        lock_timeout_s=settings.lock_timeout_s,
+        write_deadline_s=settings.write_deadline_s,
+        read_deadline_s=settings.read_deadline_s,
+    )

@@ -1,0 +1,101 @@
+"""PostgreSQL behind the database seam: psycopg in a few threads, pools for writes, reads and the hub apart."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, TypeVar, cast
+
+from sessioncast_server.broker.base import Announcement
+from sessioncast_server.db.database import Appender, CommitListener, Written
+from sessioncast_server.db.postgres_link import PostgresLink
+from sessioncast_server.db.transaction import ReadTx, WriteTx
+from sessioncast_server.db.workers import Workers
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class PostgresDatabase:
+    """A PostgreSQL database.
+
+    Args:
+        url: `postgresql://…`.
+        write_threads, read_threads: connections for each; the hub has one more.
+        queue_max: calls that may wait in each pool; one more is refused.
+        lock_timeout_s: seconds to wait for a row.
+        write_deadline_s, read_deadline_s: seconds a call may take, waiting included; then its socket is shut.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        appender: Appender,
+        *,
+        write_threads: int = 4,
+        read_threads: int = 4,
+        queue_max: int = 1000,
+        lock_timeout_s: float = 5.0,
+        write_deadline_s: float = 10.0,
+        read_deadline_s: float = 10.0,
+    ) -> None:
+        self._url = url
+        self._appender = appender
+        self._sizes = (write_threads, read_threads)
+        self._queue_max = queue_max
+        self._lock_timeout_s = lock_timeout_s
+        self._deadlines = (write_deadline_s, read_deadline_s)
+        self.log_went_back = False
+
+    async def open(self, listener: CommitListener) -> None:
+        """Start the threads and prove that the database answers.
+
+        Raises:
+            UnavailableError: it does not.
+        """
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._writers = self._workers("postgres-writer", self._sizes[0], self._deadlines[0])
+        self._readers = self._workers("postgres-reader", self._sizes[1], self._deadlines[1])
+        self._observers = self._workers("postgres-observer", 1, self._deadlines[1])
+        await self.observe(lambda tx: None)  # noqa: ARG005  the transaction itself is the question
+
+    async def write(self, fn: Callable[Concatenate[WriteTx, P], T], /, *args: P.args, **kwargs: P.kwargs) -> Written[T]:
+        """Run `fn(tx, …)` on one of the writing connections."""
+        return cast("Written[T]", await self._writers.run(lambda link: self._write(link, fn, *args, **kwargs)))
+
+    async def read(self, fn: Callable[Concatenate[ReadTx, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `fn(tx, …)` on one snapshot."""
+        return cast("T", await self._readers.run(lambda link: link.read(fn, *args, **kwargs)))
+
+    async def observe(self, fn: Callable[Concatenate[ReadTx, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `read`, on the hub's own connection."""
+        return cast("T", await self._observers.run(lambda link: link.read(fn, *args, **kwargs)))
+
+    def busy(self) -> int:
+        """Writes that wait or run."""
+        return self._writers.waiting
+
+    async def close(self) -> None:
+        """Finish what is queued, end the threads."""
+        for workers in (self._writers, self._readers, self._observers):
+            await workers.close()
+        await asyncio.sleep(0)  # outcomes handed over by the threads are settled first
+
+    def _workers(self, name: str, size: int, deadline_s: float) -> Workers:
+        return Workers(
+            name,
+            lambda: PostgresLink(self._url, self._appender, lock_timeout_s=self._lock_timeout_s),
+            size=size,
+            queue_max=self._queue_max,
+            deadline_s=deadline_s,
+        )
+
+    def _write(self, link: PostgresLink, fn: Callable[..., T], *args: object, **kwargs: object) -> Written[T]:
+        written, announcements, seconds = link.write(fn, *args, **kwargs)
+        if announcements and not self._loop.is_closed():
+            # Handed to the loop before the outcome is: announced first, answered second.
+            self._loop.call_soon_threadsafe(self._announce, announcements, seconds)
+        return written
+
+    def _announce(self, announcements: list[Announcement], seconds: float) -> None:
+        self._listener.timed(seconds, 1)
+        self._listener.committed(announcements)

@@ -1,0 +1,180 @@
+"""One thread's connection to PostgreSQL, and what its errors mean."""
+
+import contextlib
+import os
+import random
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import errors
+from psycopg.pq import TransactionStatus
+
+from sessioncast_server.broker.base import Announcement
+from sessioncast_server.db.database import Appender, Written
+from sessioncast_server.db.errors import CommitUnknownError, LockTimeoutError, UnavailableError, UniqueError
+from sessioncast_server.db.statement import POSTGRESQL
+from sessioncast_server.db.transaction import ReadTx, WriteTx
+from sessioncast_shared.position import Position
+
+T = TypeVar("T")
+
+_RETRIES = 8
+_RETRY_PAUSE_S = 0.01
+
+
+def translate(error: Exception) -> Exception:
+    """The store's error for one of psycopg's; a conflict that is to be run again, and anything else, as it is."""
+    match error:
+        case errors.DeadlockDetected() | errors.SerializationFailure():
+            return error
+        case errors.LockNotAvailable():
+            return LockTimeoutError(str(error))
+        case errors.UniqueViolation():
+            return UniqueError(error.diag.constraint_name or str(error))
+        case errors.DiskFull() | errors.ConfigurationLimitExceeded():
+            return UnavailableError("full", str(error))
+        case errors.QueryCanceled():
+            return UnavailableError("deadline", str(error))
+        case psycopg.OperationalError() | psycopg.InterfaceError() | errors.ReadOnlySqlTransaction():
+            return UnavailableError("connection", str(error))
+        case _:
+            return error
+
+
+class PostgresLink:
+    """A connection in autocommit mode with explicit transactions. Safe to abort from another thread.
+
+    Args:
+        url: `postgresql://…`.
+        lock_timeout_s: seconds to wait for a row.
+        connect_timeout_s: seconds to wait for a connection.
+    """
+
+    def __init__(self, url: str, appender: Appender, *, lock_timeout_s: float, connect_timeout_s: int = 5) -> None:
+        self._url = url
+        self._appender = appender
+        self._lock_timeout_ms = round(lock_timeout_s * 1000)
+        self._connect_timeout_s = connect_timeout_s
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+
+    def connection(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """The connection, opened when there is none or it broke.
+
+        Raises:
+            UnavailableError: it cannot be opened.
+        """
+        if self._connection is None or self._connection.closed:
+            try:
+                self._connection = psycopg.connect(
+                    self._url,
+                    autocommit=True,
+                    connect_timeout=self._connect_timeout_s,
+                    prepare_threshold=2,
+                    application_name="sessioncast",
+                    # Whatever the server's defaults: rows wait so long, times are UTC, acknowledged is durable.
+                    options=f"-c lock_timeout={self._lock_timeout_ms} -c timezone=UTC -c synchronous_commit=on"
+                    " -c default_transaction_isolation=read\\ committed -c client_encoding=UTF8",
+                    keepalives_idle=10,
+                    keepalives_interval=3,
+                    keepalives_count=3,
+                )
+            except psycopg.Error as error:
+                raise UnavailableError("connection", str(error)) from error
+        return self._connection
+
+    def read(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run `fn(tx, …)` on one snapshot."""
+        connection = self.connection()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                value = fn(ReadTx(cursor, POSTGRESQL, translate), *args, **kwargs)
+                cursor.execute("COMMIT")
+                return value
+        except psycopg.Error as error:
+            raise translate(error) from error
+        finally:
+            self._leave(connection)
+
+    def write(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> tuple[Written[T], list[Announcement], float]:
+        """Run `fn(tx, …)` in one transaction, again when it lost a deadlock or a serialization conflict.
+
+        Returns:
+            its outcome, what was appended, and the seconds from appending to the end of COMMIT.
+        """
+        for tries in range(_RETRIES):
+            try:
+                return self._write_once(fn, *args, **kwargs)
+            except (errors.DeadlockDetected, errors.SerializationFailure) as error:
+                conflict = error
+            time.sleep(random.uniform(0, _RETRY_PAUSE_S * 2**tries))  # noqa: S311  spreads rivals, guards nothing
+        raise UnavailableError("busy", str(conflict)) from conflict
+
+    def _write_once(
+        self, fn: Callable[..., T], *args: Any, **kwargs: Any
+    ) -> tuple[Written[T], list[Announcement], float]:
+        connection = self.connection()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("BEGIN")
+                tx = WriteTx(cursor, POSTGRESQL, translate, spawn=connection.cursor)
+                value = fn(tx, *args, **kwargs)
+                began = time.monotonic()
+                announcements = self._commit(connection, tx)
+                seconds = time.monotonic() - began
+        except psycopg.Error as error:
+            raise translate(error) from error
+        finally:
+            self._leave(connection)
+        position = Position(announcements[-1].epoch, announcements[-1].last) if announcements else None
+        return Written(value, position), announcements, seconds
+
+    def _commit(self, connection: psycopg.Connection[tuple[Any, ...]], tx: WriteTx) -> list[Announcement]:
+        """Counter, events and COMMIT in one round trip: the counter row is locked for as short as can be."""
+        try:
+            with connection.pipeline():
+                appended = self._appender.append(tx)
+                for statement, params in tx.closing:
+                    tx.send(statement, **params)
+                connection.execute("COMMIT")
+            return appended()
+        except errors.LockNotAvailable as error:
+            raise UnavailableError("busy", str(error)) from error
+        except LockTimeoutError as error:
+            raise UnavailableError("busy", str(error)) from error
+        except (psycopg.OperationalError, psycopg.InterfaceError, UnavailableError) as error:
+            cause = error.__cause__ if isinstance(error, UnavailableError) else error
+            if connection.closed and tx.wrote:
+                raise CommitUnknownError(str(cause)) from error
+            raise
+
+    def _leave(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        """No transaction stays open; a connection of which that cannot be said is dropped."""
+        try:
+            if not connection.closed and connection.info.transaction_status != TransactionStatus.IDLE:
+                connection.execute("ROLLBACK")
+        except psycopg.Error:
+            connection.close()
+        if connection.closed:
+            self._connection = None
+
+    def abort(self) -> None:
+        """Shut the socket: a frozen server ignores every time-out, but a closed socket frees the call."""
+        connection = self._connection
+        if connection is None or connection.closed:
+            return
+        with contextlib.suppress(OSError, psycopg.Error):
+            duplicate = socket.socket(fileno=os.dup(connection.fileno()))
+            try:
+                duplicate.shutdown(socket.SHUT_RDWR)
+            finally:
+                duplicate.close()
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

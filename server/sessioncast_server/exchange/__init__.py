@@ -1,0 +1,1 @@
+"""How a request meets the store: one conditional read, or one idempotent change."""

@@ -1,0 +1,80 @@
+"""One change per request: a function in a transaction, made once however often it is asked for."""
+
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec
+
+from starlette.responses import Response
+
+from sessioncast_server.db.database import Database
+from sessioncast_server.db.transaction import WriteTx
+from sessioncast_server.exchange.once import Ticket, claim, keep
+from sessioncast_server.problems import problem_of
+from sessioncast_server.web.answer import Answer
+from sessioncast_server.web.endpoint import Call
+
+P = ParamSpec("P")
+
+Counted = Callable[[str], None]
+"""Told the outcome of every change: its status as text, or the code of the problem."""
+
+
+class Mutator:
+    """Runs the changes that requests ask for.
+
+    Args:
+        ttl_s: how long answers are kept for an `Idempotency-Key`.
+        count: hears of every outcome.
+    """
+
+    def __init__(self, database: Database, *, ttl_s: float, count: Counted) -> None:
+        self._database = database
+        self._ttl_s = ttl_s
+        self._count = count
+
+    async def run(
+        self, call: Call, fn: Callable[Concatenate[WriteTx, P], Answer], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Response:
+        """The answer of `fn(tx, …)`, once it is durable, with the position of its last event.
+
+        Raises:
+            Problem: what `fn` refused with.
+            DatabaseError: what the store failed with.
+        """
+        ticket = self._ticket(call)
+        try:
+            written = await self._database.write(_apply, ticket, fn, args, kwargs)
+        except Exception as error:
+            self._count(problem_of(error).code)
+            raise
+        answer = written.value
+        self._count(str(answer.status))
+        response = answer.response(call.request_id)
+        if written.position is not None:
+            response.headers["X-Position"] = str(written.position)
+        return response
+
+    def _ticket(self, call: Call) -> Ticket | None:
+        key = call.request.headers.get("idempotency-key")
+        if key is None:
+            return None
+        return Ticket.of(
+            key,
+            user=call.principal.sub,
+            method=call.request.method,
+            path=call.request.url.path,
+            body=call.raw,
+            ttl_s=self._ttl_s,
+        )
+
+
+def _apply(
+    tx: WriteTx, ticket: Ticket | None, fn: Callable[..., Answer], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Answer:
+    if ticket is None:
+        return fn(tx, *args, **kwargs)
+    before = claim(tx, ticket)
+    if before is not None:
+        return before
+    answer = fn(tx, *args, **kwargs)
+    keep(tx, ticket, answer)
+    return answer

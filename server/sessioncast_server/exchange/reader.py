@@ -1,0 +1,127 @@
+"""One conditional read per request, stamped with the position it was read at."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec
+
+from starlette.responses import Response
+
+from sessioncast_server.channels.audience import Audience
+from sessioncast_server.channels.log import Head, head_of, newest
+from sessioncast_server.db.database import Database
+from sessioncast_server.db.transaction import ReadTx
+from sessioncast_server.problems import Problem
+from sessioncast_server.web.answer import Answer
+from sessioncast_server.web.endpoint import Call
+from sessioncast_server.web.etag import none_match, resource_etag
+from sessioncast_shared.codes import Code
+from sessioncast_shared.position import BadPositionError, Position
+
+P = ParamSpec("P")
+
+_FIRST_PAUSE_S = 0.01
+_LONGEST_PAUSE_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a read shows.
+
+    Attributes:
+        channel: whose position it is stamped with.
+        etag: entity tag.
+        body: makes the JSON; not called when the reader has it already.
+    """
+
+    channel: str
+    etag: str
+    body: Callable[[], bytes]
+
+
+class _NotYetError(Exception):
+    """The position that the reader wants to see is not in the log."""
+
+
+class Reader:
+    """Runs the reads that requests ask for.
+
+    Args:
+        wait_s: longest wait for `min_position`.
+    """
+
+    def __init__(self, database: Database, *, wait_s: float) -> None:
+        self._database = database
+        self._wait_s = wait_s
+
+    async def show(
+        self, call: Call, fn: Callable[Concatenate[ReadTx, P], View], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Response:
+        """What `fn(tx, …)` shows: 200, or 304 when the request's `If-None-Match` has it.
+
+        Raises:
+            Problem: 400 `bad_cursor` for a malformed `min_position`, 503 when it does not come in time.
+        """
+        wanted = _min_position(call)
+        condition = call.request.headers.get("if-none-match")
+        loop = asyncio.get_running_loop()
+        deadline, pause = loop.time() + self._wait_s, _FIRST_PAUSE_S
+        while True:
+            try:
+                answer = await self._database.read(_look, wanted, condition, fn, args, kwargs)
+            except _NotYetError:
+                if loop.time() + pause > deadline:
+                    detail = f"The position {wanted} is not visible here yet."
+                    raise Problem(503, Code.UNAVAILABLE, detail, retry_after=1) from None
+            else:
+                return answer.response(call.request_id)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+
+def resource_view(channel: str, version: int, body: bytes) -> View:
+    """A view of one resource, tagged with its version and what is derived into it."""
+    return View(channel, resource_etag(version, body), lambda: body)
+
+
+def list_view(tx: ReadTx, channel: str, audience: Audience, body: Callable[[], bytes]) -> View:
+    """A view of many resources, tagged with the position of the last event that concerns them.
+
+    Once retention has taken that event the log's floor stands for it: also a name that no other state had.
+    """
+    head = head_of(tx, channel)
+    offset = newest(tx, channel, audience)
+    mark = f"floor-{head.floor}" if offset is None else str(offset)
+    return View(channel, f'"{head.epoch}:{mark}"', body)
+
+
+def _look(
+    tx: ReadTx,
+    wanted: Position | None,
+    condition: str | None,
+    fn: Callable[..., View],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Answer:
+    view = fn(tx, *args, **kwargs)
+    head = head_of(tx, view.channel)
+    if wanted is not None and not _visible(wanted, head):
+        raise _NotYetError
+    headers = {"X-Position": f"{head.epoch}:{head.offset}", "ETag": view.etag, "Cache-Control": "private, no-cache"}
+    if not none_match(condition, view.etag):
+        return Answer(304, b"", headers)
+    return Answer(200, view.body(), headers)
+
+
+def _visible(wanted: Position, head: Head) -> bool:
+    return wanted.epoch == head.epoch and wanted.offset <= head.offset
+
+
+def _min_position(call: Call) -> Position | None:
+    text = getattr(call.query, "min_position", None)
+    if text is None:
+        return None
+    try:
+        return Position.parse(text)
+    except BadPositionError as error:
+        raise Problem(400, Code.BAD_CURSOR, "`min_position` is not a position.") from error

@@ -1,0 +1,19 @@
+"""Values as JSON text, for answers, events and snapshots alike."""
+
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+
+
+def json_bytes(value: Any) -> bytes:
+    """The value as JSON; times in UTC with `Z`. Models, dataclasses, enumerations, UUIDs and aware times are known."""
+    return orjson.dumps(value, default=_plain, option=orjson.OPT_UTC_Z)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    raise TypeError(f"no JSON for {type(value).__name__}")

@@ -1,0 +1,1 @@
+"""Projects: the boundary of data, rights and ordering."""

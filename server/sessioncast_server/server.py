@@ -1,0 +1,92 @@
+"""uvicorn with a drain of its own: streams are told goodbye before connections are closed.
+
+uvicorn waits for open streams before it runs lifespan shutdown, and for ever. So the drain comes first: not ready,
+no new connections, a goodbye on every stream, then what is still stuck is aborted.
+"""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from sessioncast_server.app import Application
+from sessioncast_server.settings import Settings
+
+_FRAME_MAX = 1 << 20  # a larger WebSocket frame is not even read; up to here an error frame answers
+_SETTLE_S = 0.02
+
+
+class DrainingServer(uvicorn.Server):
+    """A server of one node.
+
+    Args:
+        drain_s: time for goodbyes to be taken; then connections are aborted.
+        ready: called with the address once requests are taken.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, application: Application, *, drain_s: float, ready: Callable[[str], None]
+    ) -> None:
+        super().__init__(config)
+        self._application = application
+        self._drain_s = drain_s
+        self._ready = ready
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  a signal handler's signature
+        """Stop in order, and then exit with status 0; a second SIGINT does not wait for anybody."""
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, then tell the address."""
+        await super().startup(sockets=sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            self._ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain, then as uvicorn's."""
+        for server in self.servers:
+            server.close()
+        await self._application.drain()
+        deadline = asyncio.get_running_loop().time() + self._drain_s
+        while self.server_state.tasks and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110  uvicorn's set has no event
+            await asyncio.sleep(_SETTLE_S)
+        if self.server_state.tasks:
+            for connection in list(self.server_state.connections):
+                transport = getattr(connection, "transport", None)
+                if transport is not None:
+                    transport.abort()
+        await super().shutdown(sockets=sockets)
+
+
+def make_server(settings: Settings, *, ready: Callable[[str], None]) -> DrainingServer:
+    """The server of these settings."""
+    sys.setswitchinterval(settings.switch_interval_s)
+    application = Application(settings)
+    config = uvicorn.Config(
+        application.asgi,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop" if sys.platform != "win32" else "auto",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_max_size=_FRAME_MAX,
+        ws_ping_interval=20.0,
+        ws_ping_timeout=20.0,
+        limit_concurrency=None,
+        backlog=4096,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=5,
+    )
+    return DrainingServer(config, application, drain_s=settings.drain_s, ready=ready)

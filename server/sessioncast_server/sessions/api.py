@@ -1,0 +1,248 @@
+"""Sessions over HTTP."""
+
+from typing import Any
+
+from starlette.responses import Response
+
+from sessioncast_server.auth.principal import Scope
+from sessioncast_server.channels.audience import Audience
+from sessioncast_server.channels.log import head_of
+from sessioncast_server.db.errors import DatabaseError
+from sessioncast_server.db.transaction import ReadTx, WriteTx
+from sessioncast_server.exchange.mutator import Mutator
+from sessioncast_server.exchange.queries import ReadQuery
+from sessioncast_server.exchange.reader import Reader, View, list_view, resource_view
+from sessioncast_server.jsontext import json_bytes
+from sessioncast_server.problems import Problem, invalid, problem_of
+from sessioncast_server.sessions import requests, service
+from sessioncast_server.sessions.output import Chunk, append_output, read_output
+from sessioncast_server.sessions.record import Record
+from sessioncast_server.tasks.service import get_task
+from sessioncast_server.web.answer import Answer
+from sessioncast_server.web.endpoint import Call, Endpoint
+from sessioncast_server.web.etag import if_match_version, resource_etag
+from sessioncast_server.web.page import page_key, page_of
+from sessioncast_shared import resources, texts
+from sessioncast_shared.codes import Code
+from sessioncast_shared.events import Kind
+from sessioncast_shared.filters import Filter
+
+_HOLD_HEADERS = {
+    "If-Match": "versions that the change may meet",
+    "X-Session-Fence": "the holder's fence; an old one is refused",
+}
+
+
+class SessionsApi:
+    """The endpoints of sessions."""
+
+    def __init__(self, mutator: Mutator, reader: Reader) -> None:
+        self._mutator = mutator
+        self._reader = reader
+
+    def endpoints(self) -> list[Endpoint]:
+        """The endpoint table."""
+        of_task, one = "/v1/tasks/{task_id}/sessions", "/v1/sessions/{session_id}"
+        output = f"{one}/output"
+        read, write = Scope.SESSIONS_READ, Scope.SESSIONS_WRITE
+        start_answers = {200: resources.StartOutcome, 201: resources.StartOutcome}
+        sessions_page, output_page = resources.Page[resources.Session], resources.Page[resources.OutputChunk]
+
+        def endpoint(method: str, path: str, handler: Any, summary: str, **rest: Any) -> Endpoint:
+            scope = read if method == "GET" else write
+            return Endpoint(method, path, handler, summary, scope, tag="sessions", **rest)
+
+        return [
+            endpoint("POST", of_task, self.start, "Start a session", body=requests.StartSession, answers=start_answers),
+            endpoint(
+                "GET",
+                of_task,
+                self.list,
+                "List a task's live sessions, newest first",
+                query=requests.SessionsQuery,
+                answers={200: sessions_page, 304: None},
+            ),
+            endpoint(
+                "GET",
+                one,
+                self.get,
+                "Show a session, deleted or not",
+                query=ReadQuery,
+                answers={200: resources.Session, 304: None},
+            ),
+            endpoint(
+                "PATCH",
+                one,
+                self.patch,
+                "Change a session",
+                body=requests.PatchSession,
+                answers={200: resources.Session},
+                headers=_HOLD_HEADERS,
+            ),
+            endpoint("DELETE", one, self.delete, "Delete a session", answers={204: None}, headers=_HOLD_HEADERS),
+            endpoint(
+                "POST",
+                output,
+                self.append,
+                "Append output",
+                body=requests.AppendOutput,
+                answers={200: resources.OutputRange},
+                headers=_HOLD_HEADERS,
+            ),
+            endpoint(
+                "GET",
+                output,
+                self.output,
+                "Read output",
+                query=requests.OutputQuery,
+                answers={200: output_page, 304: None},
+            ),
+        ]
+
+    async def start(self, call: Call) -> Response:
+        """POST: 201 `created` or `replaced`, 200 `existing`."""
+        body: requests.StartSession = call.body
+        wish = service.Start(
+            phase=body.phase.value,
+            model=body.model.model_dump(exclude_none=True),
+            agent=body.agent,
+            debug=body.debug,
+            metadata=body.metadata,
+            on_conflict=body.on_conflict,
+            confirmed_id=None if body.confirm is None else requests.canonical_id(body.confirm.session_id),
+        )
+        principal = call.principal
+        try:
+            return await self._mutator.run(call, _start, call.uuid("task_id"), wish, principal.sub, principal.may_see)
+        except DatabaseError as error:
+            raise _create_failed(error) from error
+
+    async def list(self, call: Call) -> Response:
+        """GET of a task's sessions."""
+        query: requests.SessionsQuery = call.query
+        if query.include_deleted:
+            call.principal.require(Scope.SESSIONS_AUDIT)
+        return await self._reader.show(
+            call, _list, call.uuid("task_id"), query, page_key(query.after), call.principal.may_see
+        )
+
+    async def get(self, call: Call) -> Response:
+        """GET of one."""
+        return await self._reader.show(call, _get, call.uuid("session_id"), call.principal.may_see)
+
+    async def patch(self, call: Call) -> Response:
+        """PATCH."""
+        changes = call.body.model_dump(exclude_unset=True)
+        return await self._mutator.run(
+            call, _patch, call.uuid("session_id"), changes, _hold(call), call.principal.may_see
+        )
+
+    async def delete(self, call: Call) -> Response:
+        """DELETE: 204, also again."""
+        principal = call.principal
+        return await self._mutator.run(
+            call, _delete, call.uuid("session_id"), _hold(call), principal.sub, principal.may_see
+        )
+
+    async def append(self, call: Call) -> Response:
+        """POST of output; NUL becomes U+FFFD."""
+        chunks = [Chunk(chunk.stream, chunk.text.replace("\0", "\ufffd")) for chunk in call.body.chunks]
+        return await self._mutator.run(
+            call, _append, call.uuid("session_id"), chunks, _hold(call), call.principal.may_see
+        )
+
+    async def output(self, call: Call) -> Response:
+        """GET of output after a `seq`."""
+        return await self._reader.show(call, _output, call.uuid("session_id"), call.query, call.principal.may_see)
+
+
+def _create_failed(error: DatabaseError) -> Exception:
+    """Any failure of the server's own while a session is started, but for a commit that may have happened."""
+    if problem_of(error).code is Code.COMMIT_UNKNOWN:
+        return error
+    return Problem(503, Code.CREATE_FAILED, texts.CREATE_FAILED, retry_after=1)
+
+
+def _hold(call: Call) -> service.Hold:
+    headers = call.request.headers
+    fence = headers.get("x-session-fence")
+    if fence is not None and not (fence.isascii() and fence.isdecimal() and len(fence) < 19):
+        raise invalid("X-Session-Fence", "must be a whole number")
+    return service.Hold(None if fence is None else int(fence), if_match_version(headers.get("if-match")))
+
+
+def _start(tx: WriteTx, task_id: str, wish: service.Start, user: str, visible: service.Visible) -> Answer:
+    outcome = service.start_session(tx, task_id, wish, user=user, visible=visible)
+    shown: dict[str, Any] = {"outcome": outcome.outcome, "session": outcome.session.resource()}
+    headers = {"ETag": _etag(outcome.session)}
+    if outcome.outcome == "existing":
+        shown["message"] = texts.SAME_MODEL
+        headers["X-Position"] = _position(tx, outcome.session.project_id)
+        return Answer(200, json_bytes(shown), headers)
+    if outcome.replaced is not None:
+        shown["replaced"] = outcome.replaced.resource()
+    return Answer(201, json_bytes(shown), headers)
+
+
+def _position(tx: ReadTx, channel: str) -> str:
+    head = head_of(tx, channel)
+    return f"{head.epoch}:{head.offset}"
+
+
+def _etag(record: Record) -> str:
+    return resource_etag(record.version, json_bytes(record.resource()))
+
+
+def _get(tx: ReadTx, session_id: str, visible: service.Visible) -> View:
+    record = service.get_session(tx, session_id, visible)
+    return resource_view(record.project_id, record.version, json_bytes(record.resource()))
+
+
+def _patch(
+    tx: WriteTx, session_id: str, changes: dict[str, Any], hold: service.Hold, visible: service.Visible
+) -> Answer:
+    record = service.patch_session(tx, session_id, changes, hold=hold, visible=visible)
+    headers = {"ETag": _etag(record)}
+    if not tx.staged:
+        headers["X-Position"] = _position(tx, record.project_id)
+    return Answer(200, json_bytes(record.resource()), headers)
+
+
+def _delete(tx: WriteTx, session_id: str, hold: service.Hold, user: str, visible: service.Visible) -> Answer:
+    service.delete_session(tx, session_id, hold=hold, user=user, visible=visible)
+    return Answer(204)
+
+
+def _append(tx: WriteTx, session_id: str, chunks: list[Chunk], hold: service.Hold, visible: service.Visible) -> Answer:
+    first, last = append_output(tx, session_id, chunks, hold=hold, visible=visible)
+    return Answer(200, json_bytes({"first": first, "last": last}))
+
+
+def _list(tx: ReadTx, task_id: str, query: requests.SessionsQuery, before: Any, visible: service.Visible) -> View:
+    task = get_task(tx, task_id, visible)
+
+    def body() -> bytes:
+        records = service.list_sessions(
+            tx,
+            task_id,
+            limit=query.limit + 1,
+            phase=query.phase,
+            debug=query.debug,
+            live=not query.include_deleted,
+            before=before,
+        )
+        return page_of(records, query.limit, Record.resource)
+
+    audience = Audience(Filter(tasks=(task_id,), kinds=(Kind.OUTPUT.value, Kind.SESSION.value)))
+    return list_view(tx, task.project_id, audience, body)
+
+
+def _output(tx: ReadTx, session_id: str, query: requests.OutputQuery, visible: service.Visible) -> View:
+    record = service.get_session(tx, session_id, visible)
+
+    def body() -> bytes:
+        chunks = read_output(tx, session_id, after=query.after, limit=query.limit)
+        last = chunks[-1]["seq"] if chunks else query.after
+        return json_bytes({"data": chunks, "next": str(last) if last < record.output_seq else None})
+
+    return View(record.project_id, f'"{record.id}-{record.output_seq}"', body)

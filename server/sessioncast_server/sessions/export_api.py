@@ -1,0 +1,57 @@
+"""A session as one JSON download: itself, its chain, what it printed and what it used."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.responses import Response, StreamingResponse
+
+from sessioncast_server.auth.principal import Scope
+from sessioncast_server.db.database import Database
+from sessioncast_server.db.transaction import ReadTx
+from sessioncast_server.jsontext import json_bytes
+from sessioncast_server.sessions.output import read_output
+from sessioncast_server.sessions.service import Visible, get_session
+from sessioncast_server.web.endpoint import Call, Endpoint
+
+_PAGE = 1000
+_NOTHING_USED = {"total_tokens": 0, "total_cached_tokens": 0, "total_turns": 0, "total_cost": 0, "cost_known": True}
+
+
+class ExportApi:
+    """The endpoint of downloads. Output is only ever appended, so pages read one after another are one document."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def endpoints(self) -> list[Endpoint]:
+        """The endpoint table."""
+        path, summary = "/v1/sessions/{session_id}/export", "Download a session, deleted or not"
+        return [Endpoint("GET", path, self.export, summary, Scope.SESSIONS_READ, tag="sessions", answers={200: dict})]
+
+    async def export(self, call: Call) -> Response:
+        """GET: `{"session", "chain", "usage", "output"}`."""
+        session_id = call.uuid("session_id")
+        document, last = await self._database.read(_read, session_id, call.principal.may_see)
+        headers = {
+            "Content-Disposition": f'attachment; filename="session-{session_id}.json"',
+            "X-Request-Id": call.request_id,
+            "Cache-Control": "no-store",
+        }
+        return StreamingResponse(self._pages(document, session_id, last), 200, headers, "application/json")
+
+    async def _pages(self, document: bytes, session_id: str, last: int) -> AsyncIterator[bytes]:
+        yield document[:-1] + b',"output":['
+        after = 0
+        while after < last:
+            chunks = await self._database.read(read_output, session_id, after=after, limit=_PAGE, upto=last)
+            if not chunks:
+                break
+            yield (b"," if after else b"") + json_bytes(chunks)[1:-1]
+            after = chunks[-1]["seq"]
+        yield b"]}"
+
+
+def _read(tx: ReadTx, session_id: str, visible: Visible) -> tuple[bytes, int]:
+    record = get_session(tx, session_id, visible)
+    document: dict[str, Any] = {"session": record.resource(), "chain": [], "usage": _NOTHING_USED}
+    return json_bytes(document), record.output_seq

@@ -1,0 +1,81 @@
+"""What sessions print: appended, read, and joined to the log's output events."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from sessioncast_server.channels.encoding import encode_output
+from sessioncast_server.db.transaction import ReadTx, WriteTx
+from sessioncast_server.sessions import statements
+from sessioncast_server.sessions.service import Hold, Visible, hold_session, session_event
+from sessioncast_shared.events import EventType
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of output on its way in."""
+
+    stream: str
+    text: str
+
+
+def append_output(
+    tx: WriteTx, session_id: str, chunks: Sequence[Chunk], *, hold: Hold, visible: Visible
+) -> tuple[int, int]:
+    """Append chunks; the `seq` of the first and of the last. Output never changes the session's version.
+
+    Raises:
+        Problem: as `hold_session`.
+    """
+    record = hold_session(tx, session_id, hold, visible)
+    first = record.output_seq + 1
+    rows: list[dict[str, Any]] = [
+        {"session_id": session_id, "seq": seq, "stream": chunk.stream, "text": chunk.text, "at": tx.now}
+        for seq, chunk in enumerate(chunks, first)
+    ]
+    last = first + len(rows) - 1
+    shown = [{name: row[name] for name in ("seq", "stream", "text", "at")} for row in rows]
+    tx.many(statements.INSERT_OUTPUT, rows)
+    tx.run(statements.GROW, session_id=session_id, new_output_seq=last, new_last_activity_at=tx.now)
+    grown = replace(record, output_seq=last, last_activity_at=tx.now)
+    tx.emit(
+        session_event(
+            EventType.SESSION_OUTPUT,
+            grown,
+            at=tx.now,
+            data=encode_output(first, last, shown),
+            stored=orjson.dumps({"first": first, "last": last}),
+        )
+    )
+    return first, last
+
+
+def read_output(tx: ReadTx, session_id: str, *, after: int, limit: int, upto: int = 2**62) -> list[dict[str, Any]]:
+    """At most `limit` chunks with `after < seq <= upto`, in order."""
+    rows = tx.all(statements.OUTPUT, session_id=session_id, after=after, upto=upto, limit=limit)
+    return [row._asdict() for row in rows]
+
+
+def fill_output(tx: ReadTx, events: Sequence[Any]) -> dict[int, bytes]:
+    """The `data` of output events from the log, by offset: one read per session, not per event."""
+    ranges = [(event.offset, event.session_id, orjson.loads(event.data)) for event in events]
+    chunks: dict[str, dict[int, dict[str, Any]]] = {}
+    for session_id in {session_id for _, session_id, _ in ranges}:
+        own = [range_ for _, owner, range_ in ranges if owner == session_id]
+        first, last = min(range_["first"] for range_ in own), max(range_["last"] for range_ in own)
+        rows = read_output(tx, session_id, after=first - 1, upto=last, limit=last - first + 1)
+        chunks[session_id] = {row["seq"]: row for row in rows}
+    return {
+        offset: encode_output(
+            range_["first"],
+            range_["last"],
+            [
+                chunks[session_id][seq]
+                for seq in range(range_["first"], range_["last"] + 1)
+                if seq in chunks[session_id]
+            ],
+        )
+        for offset, session_id, range_ in ranges
+    }

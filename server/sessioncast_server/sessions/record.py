@@ -1,0 +1,81 @@
+"""A session as it is stored, and as it is shown."""
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from sessioncast_shared.statuses import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A row of the session table, column by column. `model`, `agent` and `metadata` are JSON texts."""
+
+    id: str
+    project_id: str
+    task_id: str
+    phase: str
+    debug: bool
+    slot: str | None
+    model_name: str
+    model: str
+    agent: str
+    user_id: str
+    status: str
+    version: int
+    fence: int
+    metadata: str
+    output_seq: int
+    last_activity_at: datetime
+    head_provider_session_id: str | None
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None = None
+    deleted_at: datetime | None = None
+    deleted_by: str | None = None
+    replaced_by: str | None = None
+
+    @property
+    def state(self) -> Status:
+        """The status as what it is."""
+        return Status(self.status)
+
+    def columns(self) -> dict[str, Any]:
+        """The record as parameters of an INSERT."""
+        return {name: getattr(self, name) for name in FIELDS}
+
+    def resource(self) -> dict[str, Any]:
+        """The record as the resource."""
+        return {
+            "id": self.id,
+            "project_id": self.project_id,
+            "task_id": self.task_id,
+            "phase": self.phase,
+            "debug": self.debug,
+            "model": orjson.Fragment(self.model),
+            "agent": orjson.Fragment(self.agent),
+            "user": self.user_id,
+            "status": self.status,
+            "active": self.state.active,
+            "version": self.version,
+            "fence": self.fence,
+            "metadata": orjson.Fragment(self.metadata),
+            "output_seq": self.output_seq,
+            "last_activity_at": self.last_activity_at,
+            "head_provider_session_id": self.head_provider_session_id,
+            "created_at": self.created_at,
+            "updated_at": self.updated_at,
+            "ended_at": self.ended_at,
+            "deleted_at": self.deleted_at,
+            "replaced_by": self.replaced_by,
+        }
+
+
+FIELDS = tuple(field.name for field in fields(Record))
+
+
+def slot_of(task_id: str, phase: str, *, debug: bool) -> str:
+    """The slot that one live session holds."""
+    return f"{task_id}/{phase}{'/debug' if debug else ''}"

@@ -1,0 +1,87 @@
+"""The SQL of sessions."""
+
+from sqlalchemy import BigInteger, bindparam, insert, select, tuple_, update
+
+from sessioncast_server.db.statement import Statement
+from sessioncast_server.db.types import IdList, UtcTime, any_of
+from sessioncast_server.sessions.record import FIELDS
+from sessioncast_server.sessions.tables import OutputRow, SessionRow
+
+_SESSION = SessionRow.__table__  # type: ignore[attr-defined]  # SQLModel sets it on tables
+_OUTPUT = OutputRow.__table__  # type: ignore[attr-defined]  # the same
+
+_ALL = tuple(_SESSION.c[name] for name in FIELDS)
+_LIVE = _SESSION.c.deleted_at.is_(None)
+_TASK = _SESSION.c.task_id == bindparam("task_id")
+_NEWEST = (_SESSION.c.created_at.desc(), _SESSION.c.id.desc())
+_LIMIT = bindparam("limit", type_=BigInteger)
+_ID = _SESSION.c.id == bindparam("session_id")
+
+GET = Statement(select(*_ALL).where(_ID))
+LOCK = Statement(select(_SESSION.c.id).where(_ID).with_for_update(key_share=True))
+LOCK_SLOT = Statement(select(_SESSION.c.id).where(_SESSION.c.slot == bindparam("slot")).with_for_update(key_share=True))
+IN_SLOT = Statement(select(*_ALL).where(_SESSION.c.slot == bindparam("slot")))
+INSERT = Statement(insert(_SESSION))
+UPDATE = Statement(
+    update(_SESSION)
+    .where(_ID)
+    .values({name: bindparam(f"new_{name}") for name in ("status", "agent", "metadata", "version")})
+    .values({name: bindparam(f"new_{name}", type_=UtcTime) for name in ("updated_at", "last_activity_at", "ended_at")})
+)
+REMOVE = Statement(
+    update(_SESSION)
+    .where(_ID)
+    .values({name: bindparam(f"new_{name}") for name in ("status", "version", "deleted_by", "replaced_by")})
+    .values({name: bindparam(f"new_{name}", type_=UtcTime) for name in ("updated_at", "ended_at", "deleted_at")})
+    .values(slot=None)
+)
+GROW = Statement(
+    update(_SESSION)
+    .where(_ID)
+    .values(
+        output_seq=bindparam("new_output_seq"),
+        last_activity_at=bindparam("new_last_activity_at", type_=UtcTime),
+    )
+)
+
+_LISTED = select(*_ALL).where(_TASK).order_by(*_NEWEST).limit(_LIMIT)
+_WITH_PHASE = _SESSION.c.phase == bindparam("phase")
+_WITH_DEBUG = _SESSION.c.debug == bindparam("debug")
+_AFTER = tuple_(_SESSION.c.created_at, _SESSION.c.id) < tuple_(
+    bindparam("before_at", type_=UtcTime), bindparam("before_id")
+)
+_CONDITIONS = {"phase": _WITH_PHASE, "debug": _WITH_DEBUG, "before_id": _AFTER, "live": _LIVE}
+_lists: dict[frozenset[str], Statement] = {}
+
+
+def list_of(conditions: frozenset[str]) -> Statement:
+    """The statement that lists a task's sessions under some of `phase`, `debug`, `before_id` and `live`."""
+    statement = _lists.get(conditions)
+    if statement is None:
+        query = _LISTED.where(*(_CONDITIONS[name] for name in sorted(conditions)))
+        statement = _lists[conditions] = Statement(query)
+    return statement
+
+
+LIVE_OF_PROJECT = Statement(
+    select(*_ALL).where(_SESSION.c.project_id == bindparam("project_id"), _LIVE).order_by(_SESSION.c.id).limit(_LIMIT)
+)
+LIVE_OF_TASKS = Statement(
+    select(*_ALL)
+    .where(any_of(_SESSION.c.task_id, bindparam("ids", type_=IdList)), _LIVE)
+    .order_by(_SESSION.c.id)
+    .limit(_LIMIT)
+)
+BY_IDS = Statement(select(*_ALL).where(any_of(_SESSION.c.id, bindparam("ids", type_=IdList))).limit(_LIMIT))
+
+INSERT_OUTPUT = Statement(insert(_OUTPUT))
+OUTPUT = Statement(
+    select(_OUTPUT.c.seq, _OUTPUT.c.stream, _OUTPUT.c.text, _OUTPUT.c.at)
+    .where(
+        _OUTPUT.c.session_id == bindparam("session_id"),
+        _OUTPUT.c.seq > bindparam("after"),
+        _OUTPUT.c.seq <= bindparam("upto"),
+    )
+    .order_by(_OUTPUT.c.seq)
+    .limit(_LIMIT)
+)

@@ -1,0 +1,141 @@
+"""The events URLs: a stream or a poll, as `Accept` asks."""
+
+import asyncio
+import time
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from starlette.responses import Response
+
+from sessioncast_server.auth.principal import Scope
+from sessioncast_server.channels.attendant import Wish
+from sessioncast_server.channels.hub import FullError, Hub
+from sessioncast_server.db.database import Database
+from sessioncast_server.db.errors import DatabaseError
+from sessioncast_server.observe.metrics import Metrics
+from sessioncast_server.problems import Problem
+from sessioncast_server.sessions.service import get_session
+from sessioncast_server.tasks.service import get_task
+from sessioncast_server.transports.poll import Poll
+from sessioncast_server.transports.sse import FRAMING, SseResponse, SseSink
+from sessioncast_server.transports.target import EventsQuery, Target, Targets, read_filter, read_wish
+from sessioncast_server.web.endpoint import Call, Endpoint
+from sessioncast_shared.codes import Code
+from sessioncast_shared.filters import Filter
+
+
+class PollAnswer(BaseModel):
+    """What a poll is answered."""
+
+    model_config = ConfigDict(extra="allow")
+
+    state: str
+    resources: list[dict[str, Any]] | None = None
+    events: list[dict[str, Any]]
+    position: str
+    more: bool
+
+
+class EventsApi:
+    """The endpoints of streams over HTTP.
+
+    Args:
+        retry_ms: base of the pause before a client comes back.
+    """
+
+    def __init__(
+        self, database: Database, hub: Hub, poll: Poll, targets: Targets, metrics: Metrics, *, retry_ms: int
+    ) -> None:
+        self._database = database
+        self._hub = hub
+        self._poll = poll
+        self._targets = targets
+        self._metrics = metrics
+        self._retry_ms = retry_ms
+
+    def endpoints(self) -> list[Endpoint]:
+        """The endpoint table."""
+        headers = {"Last-Event-ID": "position to go on from", "Accept": "application/json for a poll"}
+        rest: dict[str, Any] = {
+            "query": EventsQuery,
+            "answers": {200: PollAnswer, 304: None},
+            "tag": "streams",
+            "headers": headers,
+            "head": False,
+        }
+        read = Scope.SESSIONS_READ
+        return [
+            Endpoint(
+                "GET", "/v1/projects/{project_id}/events", self.project, "Stream a project's events", read, **rest
+            ),
+            Endpoint("GET", "/v1/tasks/{task_id}/events", self.task, "Stream a task's events", read, **rest),
+            Endpoint(
+                "GET", "/v1/sessions/{session_id}/events", self.session, "Stream a session's events", read, **rest
+            ),
+        ]
+
+    async def project(self, call: Call) -> Response:
+        """GET of a project's events, narrowed by a filter."""
+        query: EventsQuery = call.query
+        wishes = read_filter(
+            tasks=query.task,
+            sessions=query.session,
+            threads=query.thread,
+            kinds=None if query.kinds is None else query.kinds.split(","),
+        )
+        return await self._serve(call, call.path["project_id"], wishes)
+
+    async def task(self, call: Call) -> Response:
+        """Shorthand for the filter of one task."""
+        task_id = call.uuid("task_id")
+        row = await self._database.read(get_task, task_id, call.principal.may_see)
+        return await self._serve(call, row.project_id, self._narrowed(call.query, tasks=[task_id]))
+
+    async def session(self, call: Call) -> Response:
+        """Shorthand for the filter of one session."""
+        session_id = call.uuid("session_id")
+        record = await self._database.read(get_session, session_id, call.principal.may_see)
+        return await self._serve(call, record.project_id, self._narrowed(call.query, sessions=[session_id]))
+
+    def _narrowed(self, query: EventsQuery, **ids: list[str]) -> Filter:
+        if query.task or query.session or query.thread:
+            detail = "This URL is a filter already; use the project's events URL for another."
+            raise Problem(400, Code.BAD_FILTER, detail)
+        return read_filter(**ids, kinds=None if query.kinds is None else query.kinds.split(","))
+
+    async def _serve(self, call: Call, project: str, wishes: Filter) -> Response:
+        headers, query = call.request.headers, call.query
+        wish = read_wish(headers.get("last-event-id") or query.position, query.snapshot)
+        if _wants_poll(headers.get("accept", "")):
+            target = await self._targets.check(project, wishes, call.principal)
+            answer = await self._poll.answer(target, wish, wait_s=query.wait, condition=headers.get("if-none-match"))
+            return answer.response(call.request_id)
+        sink = SseSink(retry_ms=self._retry_ms)
+        try:
+            target = await self._targets.check(project, wishes, call.principal)
+            await self._join(call, target, wish, sink)
+        except (FullError, DatabaseError):
+            # A browser gives up for ever on any status but 200: it is told in-band, and when to come back.
+            sink.end("draining" if self._hub.draining else "overloaded")
+        return SseResponse(sink, call.request_id)
+
+    async def _join(self, call: Call, target: Target, wish: Wish, sink: SseSink) -> None:
+        subscriber = await self._hub.join(target.channel, target.audience, FRAMING, sink, wish)
+        sink.subscriber = subscriber
+        self._metrics.subscribers.labels("sse").inc()
+        expires_at = call.principal.expires_at
+        timer = None
+        if expires_at is not None:
+            seconds = max(0.0, expires_at - time.time())
+            timer = asyncio.get_running_loop().call_later(seconds, subscriber.end, "expired")
+        subscriber.when_left = lambda: self._left(timer)
+
+    def _left(self, timer: asyncio.TimerHandle | None) -> None:
+        self._metrics.subscribers.labels("sse").dec()
+        if timer is not None:
+            timer.cancel()
+
+
+def _wants_poll(accept: str) -> bool:
+    types = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
+    return "application/json" in types and "text/event-stream" not in types

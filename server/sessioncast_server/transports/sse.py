@@ -1,0 +1,150 @@
+"""Server-sent events (WHATWG HTML, section 9.2), by sse-starlette given ready bytes."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import orjson
+from sse_starlette.sse import AppStatus, EventSourceResponse
+from starlette.types import Receive, Scope, Send
+
+from sessioncast_server.channels.framing import Opening
+from sessioncast_server.channels.log import Entry
+from sessioncast_server.channels.subscriber import Subscriber
+from sessioncast_shared.position import Position
+
+# The drain is ours: every stream is told goodbye before its connection is closed.
+AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]  # the library's gap
+
+
+class SseFraming:
+    """Frames of an event stream. Log events are unnamed, control frames are named."""
+
+    key = "sse"
+
+    def opening(self, opening: Opening) -> bytes:
+        """`ready`; its id is given only once nothing is missing before it."""
+        return _frame("ready", opening_fields(opening))
+
+    def events(self, entries: Sequence[Entry]) -> bytes:
+        """One frame per event. The position is the first member of each body, so it need not be told again."""
+        return b"".join([b"id: %s\ndata: %s\n\n" % (_position(entry.body), entry.body) for entry in entries])
+
+    def replayed(self, position: Position) -> bytes:
+        """An id of its own: it moves the client's last event id and dispatches nothing."""
+        return b"id: %s\n\n" % str(position).encode()
+
+    def snapshot(self, page: bytes, position: Position | None) -> bytes:
+        """`snapshot`, with the id on the last one."""
+        if position is None:
+            return b'event: snapshot\ndata: {%s,"more":true}\n\n' % page
+        text = str(position).encode()
+        return b'event: snapshot\nid: %s\ndata: {%s,"position":"%s","more":false}\n\n' % (text, page, text)
+
+    def heartbeat(self, position: Position, head: Position) -> bytes:
+        """`heartbeat`, with the stream's position as id."""
+        return _frame("heartbeat", {"head": str(head)}, position)
+
+    def resync(self, reason: str) -> bytes:
+        """`resync`."""
+        return _frame("resync", {"reason": reason})
+
+
+FRAMING = SseFraming()
+
+
+def opening_fields(opening: Opening) -> dict[str, Any]:
+    """The members of a stream's first frame."""
+    fields = {"state": opening.state, "position": str(opening.position)}
+    if opening.start is not None:
+        fields["from"] = str(opening.start)
+    if opening.end is not None:
+        fields["to"] = str(opening.end)
+    if opening.reason is not None:
+        fields["reason"] = opening.reason
+    return fields
+
+
+def goodbye(reason: str, retry_ms: int) -> bytes:
+    """`goodbye`, and when to come back: with jitter, so that not everybody does at once."""
+    wait = retry_ms + random.randrange(retry_ms * 2)  # noqa: S311  spreads clients, guards nothing
+    return b"retry: %d\n" % wait + _frame("goodbye", {"retry_ms": wait, "reason": reason})
+
+
+class SseSink:
+    """Holds the one piece of bytes that is being sent, and, at the end, a goodbye behind it."""
+
+    def __init__(self, *, retry_ms: int) -> None:
+        self._retry_ms = retry_ms
+        self._pending: list[bytes] = []
+        self._wake = asyncio.Event()
+        self._sending: asyncio.Task[Any] | None = None
+        self.ended = False
+        self.subscriber: Subscriber | None = None
+
+    def opening(self, opening: Opening) -> bytes:
+        """`ready`."""
+        return FRAMING.opening(opening)
+
+    def feed(self, data: bytes) -> bool:
+        """Take bytes. What ASGI does with them is known only when it asks for more: until then the sink is full."""
+        self._pending.append(data)
+        self._wake.set()
+        return False
+
+    def end(self, reason: str) -> None:
+        """Say goodbye. A client that reads nothing would never hear it: its response is cancelled."""
+        self.ended = True
+        self._pending.append(goodbye(reason, self._retry_ms))
+        self._wake.set()
+        if reason == "too_slow" and self._sending is not None:
+            self._sending.cancel()
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """The response's body."""
+        self._sending = asyncio.current_task()
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                data, self._pending = b"".join(self._pending), []
+                last = self.ended
+                yield data
+                if last and not self._pending:
+                    return
+                if self.subscriber is not None:
+                    self.subscriber.drained()
+        finally:
+            if self.subscriber is not None:
+                self.subscriber.leave()
+
+
+class SseResponse(EventSourceResponse):
+    """An event stream from a sink. Whatever happens to it, its subscriber is let go."""
+
+    def __init__(self, sink: SseSink, request_id: str) -> None:
+        headers = {"Cache-Control": "no-cache, no-transform", "X-Request-Id": request_id}
+        super().__init__(sink.body(), headers=headers, ping=0, sep="\n")
+        self._sink = sink
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve it."""
+        try:
+            await super().__call__(scope, receive, send)
+        except asyncio.CancelledError:
+            if not self._sink.ended:
+                raise
+        finally:
+            if self._sink.subscriber is not None:
+                self._sink.subscriber.leave()
+
+
+def _position(body: bytes) -> bytes:
+    # {"position":"EPOCH:OFFSET",…
+    return body[13 : body.index(b'"', 13)]
+
+
+def _frame(name: str, data: dict[str, Any], position: Position | None = None) -> bytes:
+    head = b"" if position is None else b"id: %s\n" % str(position).encode()
+    return b"event: %s\n%sdata: %s\n\n" % (name.encode(), head, orjson.dumps(data))
