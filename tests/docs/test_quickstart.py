@@ -63,9 +63,10 @@ class Reader:
         if block.language == "python":
             process = await self._start(sys.executable, "-c", self._here(block.text))
         else:
-            kept = f"set -eu -o pipefail; set -a; . {self._variables}\n{self._here(block.text)}\nset > {self._variables}.new\n"
-            keep = f"grep -E '^(TASK|SEEN|SESSIONCAST_JWT_SECRET)=' {self._variables}.new > {self._variables} || true\n"
-            process = await self._start("bash", "-c", kept + keep)
+            kept = self._variables
+            recall = f"set -eu -o pipefail; set -a; . {kept}\n"
+            keep = f"\nset > {kept}.new; grep -E '^(TASK|SEEN)=' {kept}.new > {kept} || true\n"
+            process = await self._start("bash", "-c", recall + self._here(block.text) + keep)
         async with asyncio.timeout(DEADLINE_S):
             printed, _ = await process.communicate()
         assert process.returncode == 0, printed.decode()
