@@ -79,6 +79,7 @@ class Hub:
         self._channels: dict[str, Channel] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._subscribers = 0
+        self._doubted: set[str] = set()
         self.draining = False
 
     @property
@@ -140,12 +141,26 @@ class Hub:
             self._broker.announce(announcement)
 
     def doubt(self, name: str | None) -> None:
-        """Announcements of one channel, or of all, may have been missed: read their logs."""
-        names = list(self._channels) if name is None else [name]
-        for each in names:
-            channel = self._channels.get(each)
+        """Announcements of one channel, or of all, may have been missed: look at their heads.
+
+        After a reconnect every channel is doubted by itself and all of them together: they are looked at once.
+        """
+        if not self._doubted:
+            asyncio.get_running_loop().call_soon(self._look_at_doubted)
+        self._doubted.update(self._channels if name is None else [name])
+
+    def _look_at_doubted(self) -> None:
+        names, self._doubted = self._doubted, set()
+        opened: list[str] = []
+        for name in names:
+            channel = self._channels.get(name)
             if channel is not None and channel.opened.is_set():
-                self._read_log(channel)
+                opened.append(name)
+            elif channel is not None:
+                # Its head is being read, perhaps from before announcements flowed: read on once that is done.
+                channel.read_again = True
+        if opened:
+            self._spawn(self._check(opened, patient=False))
 
     async def drain(self) -> None:
         """Say goodbye to every stream and take no more."""
@@ -169,7 +184,9 @@ class Hub:
 
     async def check_heads(self) -> None:
         """Read the heads of open channels, in slices, and the log of those that are behind."""
-        names = [name for name, channel in self._channels.items() if channel.opened.is_set()]
+        await self._check([name for name, channel in self._channels.items() if channel.opened.is_set()], patient=True)
+
+    async def _check(self, names: list[str], *, patient: bool) -> None:
         furthest = 0
         for start in range(0, len(names), self._limits.head_slice):
             part = names[start : start + self._limits.head_slice]
@@ -187,7 +204,10 @@ class Hub:
                     self._read_log(channel)
                 elif offset > channel.last:
                     furthest = max(furthest, offset - channel.last)
-                    self._later(channel, offset)
+                    if patient:
+                        self._later(channel, offset)
+                    else:
+                        self._read_log(channel)
         self._count.lag(furthest)
 
     def _add(self, name: str) -> Channel:
