@@ -275,7 +275,7 @@ def hub_limits(settings: Settings) -> HubLimits:
         head_slice=settings.head_slice,
         heartbeat_s=settings.heartbeat_s,
         linger_s=settings.channel_linger_s,
-        subscribers=settings.connections_max,
+        subscribers=settings.subscribers_max,
     )
 
 

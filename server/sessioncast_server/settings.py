@@ -97,7 +97,7 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes any free one")
-    connections_max: Count = Field(20000, description="open connections of a process; more are answered 503")
+    subscribers_max: Count = Field(50000, description="open streams of a node; one more is told when to come back")
     database_url: Annotated[str, AfterValidator(_database_url)] = Field(
         "sqlite:///data/sessioncast.db",
         repr=False,  # it may hold a password
