@@ -41,9 +41,20 @@ def compare(old: dict[str, Any], new: dict[str, Any]) -> Difference:
     differing += [
         f"params.{name}"
         for name in sorted(old_params.keys() | new_params.keys())
-        if old_params.get(name, missing) != new_params.get(name, missing)
+        if not _equal(old_params.get(name, missing), new_params.get(name, missing))
     ]
     return Difference("changed", tuple(differing)) if differing else Difference("same")
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two JSON values are the same: as Python's `==`, but that `true` is not 1."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_equal(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return bool(one == other)
 
 
 def decide(
