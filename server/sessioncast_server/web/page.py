@@ -1,7 +1,7 @@
 """Pages of lists that are sorted by time and id, newest first."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sessioncast_server.jsontext import json_bytes
@@ -21,9 +21,11 @@ def page_key(after: str | None) -> tuple[datetime, str] | None:
     at, id_ = decode(after, str, str)
     try:
         moment = datetime.fromisoformat(str(at))
+        # Only what `page_of` writes: another zone's first or last year would not be a moment in UTC.
+        known = moment.utcoffset() == timedelta(0)
     except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+        known = False
+    if not known:
         raise Problem(400, Code.BAD_CURSOR, "`after` is not the `next` of a page of this list.")
     return moment, str(id_)
 
