@@ -1,7 +1,5 @@
 """Projects over HTTP."""
 
-import re
-
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
@@ -13,12 +11,10 @@ from sessioncast_server.exchange.queries import ReadQuery
 from sessioncast_server.exchange.reader import Reader, View, resource_view
 from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.problems import invalid
-from sessioncast_server.projects.service import get_project, put_project
+from sessioncast_server.projects.service import get_project, is_project_id, put_project
 from sessioncast_server.web.answer import Answer
 from sessioncast_server.web.endpoint import Call, Endpoint
 from sessioncast_shared import resources
-
-_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class PutProject(BaseModel):
@@ -63,7 +59,7 @@ class ProjectsApi:
     async def put(self, call: Call) -> Response:
         """PUT: 201 when it was made, 200 when it was there."""
         project_id = call.project()
-        if _ID.fullmatch(project_id) is None:
+        if not is_project_id(project_id):
             raise invalid("project_id", "must be [a-z0-9][a-z0-9-]{0,62}")
         return await self._mutator.run(call, _put, project_id)
 

@@ -1,5 +1,6 @@
 """Making and finding projects."""
 
+import re
 from typing import Any
 
 from sqlalchemy import bindparam, select
@@ -13,6 +14,7 @@ from sessioncast_server.projects.tables import ProjectRow
 
 _PROJECT = ProjectRow.__table__  # type: ignore[attr-defined]  # SQLModel sets it on tables
 
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _INSERT_SQL = "INSERT INTO project (id, created_at) VALUES ({0}) ON CONFLICT (id) DO NOTHING RETURNING id"
 _INSERT = Text(
     sqlite=_INSERT_SQL.format(":id, :created_at"),
@@ -21,6 +23,11 @@ _INSERT = Text(
     types={"created_at": UtcTime()},
 )
 _GET = Statement(select(_PROJECT).where(_PROJECT.c.id == bindparam("project_id")))
+
+
+def is_project_id(text: str) -> bool:
+    """Whether a project can have this id."""
+    return _ID.fullmatch(text) is not None
 
 
 def put_project(tx: WriteTx, project_id: str) -> tuple[Any, bool]:
@@ -37,7 +44,8 @@ def get_project(tx: ReadTx, project_id: str) -> Any:
     Raises:
         Problem: 404.
     """
-    row = tx.one(_GET, project_id=project_id)
+    # What cannot be an id is not asked for: PostgreSQL cannot even be sent a NUL.
+    row = tx.one(_GET, project_id=project_id) if is_project_id(project_id) else None
     if row is None:
         raise not_found()
     return row
@@ -45,4 +53,4 @@ def get_project(tx: ReadTx, project_id: str) -> Any:
 
 def project_exists(tx: ReadTx, project_id: str) -> bool:
     """Whether there is such a project."""
-    return tx.one(_GET, project_id=project_id) is not None
+    return is_project_id(project_id) and tx.one(_GET, project_id=project_id) is not None
