@@ -15,7 +15,7 @@ from sessioncast_server.exchange.reader import Reader, View, list_view, resource
 from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.problems import Problem, invalid, problem_of
 from sessioncast_server.sessions import requests, service
-from sessioncast_server.sessions.output import Chunk, append_output, read_output
+from sessioncast_server.sessions.output import Chunk, append_output, output_page
 from sessioncast_server.sessions.record import Record
 from sessioncast_server.tasks.service import get_task
 from sessioncast_server.web.answer import Answer
@@ -241,7 +241,7 @@ def _output(tx: ReadTx, session_id: str, query: requests.OutputQuery, visible: s
     record = service.get_session(tx, session_id, visible)
 
     def body() -> bytes:
-        chunks = read_output(tx, session_id, after=query.after, limit=query.limit)
+        chunks = output_page(tx, session_id, after=query.after, limit=query.limit)
         last = chunks[-1]["seq"] if chunks else query.after
         return json_bytes({"data": chunks, "next": str(last) if last < record.output_seq else None})
 

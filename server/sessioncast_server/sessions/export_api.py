@@ -6,12 +6,15 @@ from typing import Any
 from starlette.responses import Response, StreamingResponse
 
 from sessioncast_server.auth.principal import Scope
+from sessioncast_server.channels.log import head_of
 from sessioncast_server.db.database import Database
+from sessioncast_server.db.errors import UnavailableError
 from sessioncast_server.db.transaction import ReadTx
 from sessioncast_server.jsontext import json_bytes
-from sessioncast_server.sessions.output import read_output
+from sessioncast_server.sessions.output import output_page
 from sessioncast_server.sessions.service import Visible, get_session
 from sessioncast_server.web.endpoint import Call, Endpoint
+from sessioncast_server.web.etag import resource_etag
 
 _PAGE = 1000
 _NOTHING_USED = {"total_tokens": 0, "total_cached_tokens": 0, "total_turns": 0, "total_cost": 0, "cost_known": True}
@@ -31,8 +34,8 @@ class ExportApi:
     async def export(self, call: Call) -> Response:
         """GET: `{"session", "chain", "usage", "output"}`."""
         session_id = call.uuid("session_id")
-        document, last = await self._database.read(_read, session_id, call.principal.may_see)
-        headers = {
+        document, last, state = await self._database.read(_read, session_id, call.principal.may_see)
+        headers = state | {
             "Content-Disposition": f'attachment; filename="session-{session_id}.json"',
             "X-Request-Id": call.request_id,
             "Cache-Control": "no-store",
@@ -43,15 +46,17 @@ class ExportApi:
         yield document[:-1] + b',"output":['
         after = 0
         while after < last:
-            chunks = await self._database.read(read_output, session_id, after=after, limit=_PAGE, upto=last)
-            if not chunks:
-                break
+            chunks = await self._database.read(output_page, session_id, after=after, limit=_PAGE, upto=last)
+            if not chunks:  # purged meanwhile: a download that breaks off is seen, a shorter one is not
+                raise UnavailableError("closed", f"output of {session_id} ended at {after}, not {last}")
             yield (b"," if after else b"") + json_bytes(chunks)[1:-1]
             after = chunks[-1]["seq"]
         yield b"]}"
 
 
-def _read(tx: ReadTx, session_id: str, visible: Visible) -> tuple[bytes, int]:
+def _read(tx: ReadTx, session_id: str, visible: Visible) -> tuple[bytes, int, dict[str, str]]:
     record = get_session(tx, session_id, visible)
     document: dict[str, Any] = {"session": record.resource(), "chain": [], "usage": _NOTHING_USED}
-    return json_bytes(document), record.output_seq
+    body, head = json_bytes(document), head_of(tx, record.project_id)
+    state = {"X-Position": f"{head.epoch}:{head.offset}", "ETag": resource_etag(record.version, body)}
+    return body, record.output_seq, state

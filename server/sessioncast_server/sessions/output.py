@@ -12,6 +12,9 @@ from sessioncast_server.sessions import statements
 from sessioncast_server.sessions.service import Hold, Visible, hold_session, session_event
 from sessioncast_shared.events import EventType
 
+PAGE_CHARACTERS = 1 << 20
+"""Text in one page of output."""
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -56,6 +59,20 @@ def read_output(tx: ReadTx, session_id: str, *, after: int, limit: int, upto: in
     """At most `limit` chunks with `after < seq <= upto`, in order."""
     rows = tx.all(statements.OUTPUT, session_id=session_id, after=after, upto=upto, limit=limit)
     return [row._asdict() for row in rows]
+
+
+def output_page(tx: ReadTx, session_id: str, *, after: int, limit: int, upto: int = 2**62) -> list[dict[str, Any]]:
+    """As `read_output`, but no more chunks than `PAGE_CHARACTERS` need; one at least, when there is one.
+
+    Lengths are read first: two hundred chunks of a megabyte must not be in memory before they are counted.
+    """
+    room, last = PAGE_CHARACTERS, after
+    for row in tx.all(statements.OUTPUT_LENGTHS, session_id=session_id, after=after, upto=upto, limit=limit):
+        room -= row.length
+        if room < 0 and last > after:
+            break
+        last = row.seq
+    return read_output(tx, session_id, after=after, limit=limit, upto=last)
 
 
 def fill_output(tx: ReadTx, events: Sequence[Any]) -> dict[int, bytes]:

@@ -1,6 +1,6 @@
 """The SQL of sessions."""
 
-from sqlalchemy import BigInteger, bindparam, insert, select, tuple_, update
+from sqlalchemy import BigInteger, bindparam, func, insert, select, tuple_, update
 
 from sessioncast_server.db.statement import Statement
 from sessioncast_server.db.types import IdList, UtcTime, any_of
@@ -74,14 +74,21 @@ LIVE_OF_TASKS = Statement(
 )
 BY_IDS = Statement(select(*_ALL).where(any_of(_SESSION.c.id, bindparam("ids", type_=IdList))).limit(_LIMIT))
 
+_CHUNKS = (
+    _OUTPUT.c.session_id == bindparam("session_id"),
+    _OUTPUT.c.seq > bindparam("after"),
+    _OUTPUT.c.seq <= bindparam("upto"),
+)
 INSERT_OUTPUT = Statement(insert(_OUTPUT))
 OUTPUT = Statement(
     select(_OUTPUT.c.seq, _OUTPUT.c.stream, _OUTPUT.c.text, _OUTPUT.c.at)
-    .where(
-        _OUTPUT.c.session_id == bindparam("session_id"),
-        _OUTPUT.c.seq > bindparam("after"),
-        _OUTPUT.c.seq <= bindparam("upto"),
-    )
+    .where(*_CHUNKS)
+    .order_by(_OUTPUT.c.seq)
+    .limit(_LIMIT)
+)
+OUTPUT_LENGTHS = Statement(
+    select(_OUTPUT.c.seq, func.length(_OUTPUT.c.text).label("length"))
+    .where(*_CHUNKS)
     .order_by(_OUTPUT.c.seq)
     .limit(_LIMIT)
 )
