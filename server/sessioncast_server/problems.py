@@ -85,6 +85,11 @@ def stale() -> Problem:
     return Problem(412, Code.PRECONDITION_FAILED, "The resource has another version than If-Match names.")
 
 
+def busy() -> Problem:
+    """409: another one holds the lock of what is to be changed, and kept it for too long."""
+    return Problem(409, Code.SESSION_BUSY, texts.BUSY, retry_after=1)
+
+
 def problem_of(error: BaseException) -> Problem:
     """The problem that stands for any exception; what is not known is UNEXPECTED."""
     match error:

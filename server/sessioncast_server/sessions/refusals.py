@@ -34,11 +34,6 @@ def session_changed(live: Record) -> Problem:
     return Problem(409, Code.SESSION_CHANGED, "Another session is live in this phase by now.", **_confirm(live))
 
 
-def busy() -> Problem:
-    """The lock was not had in time."""
-    return Problem(409, Code.SESSION_BUSY, texts.BUSY, retry_after=1)
-
-
 def session_replaced(record: Record) -> Problem:
     """A write to a session that another one replaced."""
     return Problem(

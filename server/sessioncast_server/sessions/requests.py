@@ -52,7 +52,7 @@ class PatchSession(BaseModel):
 
     status: Status = Status.PENDING
     agent: Agent | None = None
-    metadata: dict[str, Any] = Field(default_factory=dict)
+    metadata: dict[str, Any] | None = None
 
 
 class OutputChunk(BaseModel):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Literal
 
 import orjson
@@ -10,12 +11,13 @@ from sessioncast_server.db.errors import LockTimeoutError
 from sessioncast_server.db.ids import new_id
 from sessioncast_server.db.transaction import ReadTx, Staged, WriteTx
 from sessioncast_server.jsontext import json_bytes
-from sessioncast_server.mergepatch import merge_patch
-from sessioncast_server.problems import Problem, invalid, not_found, stale
+from sessioncast_server.problems import Problem, busy, invalid, not_found, stale
 from sessioncast_server.sessions import refusals, statements
 from sessioncast_server.sessions.record import Record, slot_of
 from sessioncast_server.sessions.rules import Decision, Difference, OnConflict, compare, decide, status_when_replaced
+from sessioncast_server.tasks.metadata import merged_metadata
 from sessioncast_server.tasks.service import lock_task
+from sessioncast_shared.codes import Code
 from sessioncast_shared.events import EventType
 from sessioncast_shared.statuses import Status, may_move
 
@@ -63,10 +65,7 @@ def start_session(tx: WriteTx, task_id: str, wish: Start, *, user: str, visible:
     Raises:
         Problem: 404, or a 409 by the table of the interface.
     """
-    try:
-        task = lock_task(tx, task_id, visible)
-    except LockTimeoutError:
-        raise refusals.busy() from None
+    task = lock_task(tx, task_id, visible)
     slot = slot_of(task_id, wish.phase, debug=wish.debug)
     live = _live_in(tx, slot)
     difference = None if live is None else compare(orjson.loads(live.model), wish.model)
@@ -101,7 +100,10 @@ def _meet(tx: WriteTx, decision: Decision, live: Record, difference: Difference,
 
 def _live_in(tx: WriteTx, slot: str) -> Record | None:
     """The session that holds a slot, locked. Locked and read in two statements, see `lock_task`."""
-    tx.one(statements.LOCK_SLOT, slot=slot)
+    try:
+        tx.one(statements.LOCK_SLOT, slot=slot)
+    except LockTimeoutError:
+        raise busy() from None
     row = tx.one(statements.IN_SLOT, slot=slot)
     return None if row is None else Record(*row)
 
@@ -117,6 +119,7 @@ def _create(
     after: Record | None,
     session_id: str | None = None,
 ) -> Record:
+    at = tx.now if after is None else _after(tx, after)
     record = Record(
         id=session_id or new_id(),
         project_id=project_id,
@@ -134,10 +137,10 @@ def _create(
         fence=1 if after is None else after.fence + 1,
         metadata=orjson.dumps(wish.metadata or {}).decode(),
         output_seq=0,
-        last_activity_at=tx.now,
+        last_activity_at=at,
         head_provider_session_id=None,
-        created_at=tx.now,
-        updated_at=tx.now,
+        created_at=at,
+        updated_at=at,
     )
     tx.run(statements.INSERT, **record.columns())
     _emit(tx, EventType.SESSION_CREATED, record)
@@ -165,7 +168,7 @@ def hold_session(tx: WriteTx, session_id: str, hold: Hold, visible: Visible) -> 
     try:
         tx.one(statements.LOCK, session_id=session_id)
     except LockTimeoutError:
-        raise refusals.busy() from None
+        raise busy() from None
     record = get_session(tx, session_id, visible)
     if record.replaced_by is not None:
         raise refusals.session_replaced(record)
@@ -184,26 +187,29 @@ def patch_session(tx: WriteTx, session_id: str, changes: dict[str, Any], *, hold
     """Change `status`, `agent` or `metadata` (merged by RFC 7396); nothing is written when nothing changes.
 
     Raises:
-        Problem: as `hold_session`; 409 `illegal_transition`.
+        Problem: as `hold_session`; 409 `illegal_transition`; 422 for an agent or metadata that it cannot have.
     """
     record = hold_session(tx, session_id, hold, visible)
     status = Status(changes.get("status", record.status))
     if not may_move(record.state, status):
         raise refusals.illegal_transition(record, status.value)
     agent = orjson.dumps(changes["agent"]).decode() if "agent" in changes else record.agent
-    metadata = orjson.loads(record.metadata)
+    if record.debug and isinstance(changes.get("agent"), list) and len(changes["agent"]) > 1:
+        raise invalid("agent", "a debug session has one agent")
+    metadata = record.metadata
     if "metadata" in changes:
-        metadata = merge_patch(metadata, changes["metadata"])
+        metadata = merged_metadata(record.metadata, changes["metadata"])
+    at = _after(tx, record)
     changed = replace(
         record,
         status=status.value,
         agent=agent,
-        metadata=orjson.dumps(metadata).decode(),
-        ended_at=record.ended_at if status.active or record.ended_at else tx.now,
+        metadata=metadata,
+        ended_at=record.ended_at if status.active or record.ended_at else at,
     )
     if changed == record:
         return record
-    changed = replace(changed, version=record.version + 1, updated_at=tx.now, last_activity_at=tx.now)
+    changed = replace(changed, version=record.version + 1, updated_at=at, last_activity_at=at)
     tx.run(
         statements.UPDATE,
         session_id=session_id,
@@ -229,10 +235,10 @@ def delete_session(tx: WriteTx, session_id: str, *, hold: Hold, user: str, visib
         return
     try:
         record = hold_session(tx, session_id, hold, visible)
-    except Problem:
-        if get_session(tx, session_id, visible).deleted_at is None:
-            raise
-        return  # another one was faster: also gone
+    except Problem as problem:
+        if problem.code in (Code.SESSION_REPLACED, Code.SESSION_DELETED):
+            return  # another one was faster: also gone
+        raise
     _remove(tx, record, EventType.SESSION_DELETED, user=user, replaced_by=None)
 
 
@@ -268,14 +274,15 @@ def live_by_phase(tx: ReadTx, task_id: str) -> dict[str, Record]:
 
 
 def _remove(tx: WriteTx, record: Record, event: EventType, *, user: str, replaced_by: str | None) -> Record:
+    at = _after(tx, record)
     removed = replace(
         record,
         slot=None,
         status=status_when_replaced(record.state).value,
         version=record.version + 1,
-        updated_at=tx.now,
-        ended_at=record.ended_at or tx.now,
-        deleted_at=tx.now,
+        updated_at=at,
+        ended_at=record.ended_at or at,
+        deleted_at=at,
         deleted_by=user,
         replaced_by=replaced_by,
     )
@@ -292,6 +299,11 @@ def _remove(tx: WriteTx, record: Record, event: EventType, *, user: str, replace
     )
     _emit(tx, event, removed)
     return removed
+
+
+def _after(tx: WriteTx, record: Record) -> datetime:
+    """When a change happens: a transaction that waited for a lock began before the change it waited for."""
+    return max(tx.now, record.updated_at)
 
 
 def _emit(tx: WriteTx, type_: EventType, record: Record) -> None:

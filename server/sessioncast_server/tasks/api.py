@@ -48,7 +48,7 @@ class PatchTask(BaseModel):
 
     title: Name = ""
     milestone: Name | None = None
-    metadata: dict[str, Any] = Field(default_factory=dict)
+    metadata: dict[str, Any] | None = None
 
 
 class TasksQuery(ListQuery):

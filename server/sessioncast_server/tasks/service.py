@@ -7,13 +7,14 @@ import orjson
 from sqlalchemy import BigInteger, bindparam, insert, select, tuple_, update
 
 from sessioncast_server.channels.audience import Audience
+from sessioncast_server.db.errors import LockTimeoutError
 from sessioncast_server.db.ids import new_id
 from sessioncast_server.db.statement import Statement
 from sessioncast_server.db.transaction import ReadTx, Staged, WriteTx
 from sessioncast_server.db.types import IdList, UtcTime, any_of
 from sessioncast_server.jsontext import json_bytes
-from sessioncast_server.mergepatch import merge_patch
-from sessioncast_server.problems import not_found, stale
+from sessioncast_server.problems import busy, not_found, stale
+from sessioncast_server.tasks.metadata import merged_metadata
 from sessioncast_server.tasks.tables import TaskRow
 from sessioncast_shared.events import EventType, Kind
 
@@ -73,10 +74,12 @@ def lock_task(tx: WriteTx, task_id: str, visible: Visible) -> Any:
     Locked and read in two statements: a joined one may return what was replaced while it waited.
 
     Raises:
-        LockTimeoutError: another transaction kept the lock for too long.
-        Problem: 404.
+        Problem: 404; 409 `session_being_modified`, when another transaction kept the lock for too long.
     """
-    tx.one(_LOCK, task_id=task_id)
+    try:
+        tx.one(_LOCK, task_id=task_id)
+    except LockTimeoutError:
+        raise busy() from None
     return get_task(tx, task_id, visible)
 
 
@@ -106,23 +109,24 @@ def patch_task(
         versions: those that the change may meet; None for any.
 
     Raises:
-        Problem: 404; 412 when it has another version.
+        Problem: as `lock_task`; 412 when it has another version; 422 when `metadata` grows too large.
     """
     row = lock_task(tx, task_id, visible)
     if versions is not None and row.version not in versions:
         raise stale()
     title = changes.get("title", row.title)
     milestone = changes.get("milestone", row.milestone)
-    old = orjson.loads(row.metadata)
-    metadata = merge_patch(old, changes["metadata"]) if "metadata" in changes else old
-    if (title, milestone, metadata) == (row.title, row.milestone, old):
+    metadata = row.metadata
+    if "metadata" in changes:
+        metadata = merged_metadata(row.metadata, changes["metadata"])
+    if (title, milestone, metadata) == (row.title, row.milestone, row.metadata):
         return row
     tx.run(
         _UPDATE,
         task_id=task_id,
         new_title=title,
         new_milestone=milestone,
-        new_metadata=orjson.dumps(metadata).decode(),
+        new_metadata=metadata,
         new_version=row.version + 1,
         new_updated_at=tx.now,
     )
