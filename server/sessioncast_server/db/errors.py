@@ -9,7 +9,8 @@ class UnavailableError(DatabaseError):
     """The database could not be asked, or refused; nothing of the transaction remains. Worth a retry.
 
     Attributes:
-        reason: one short word for logs and metrics: `connection`, `full`, `io`, `deadline`, `queue`, `busy`, `closed`.
+        reason: one short word for logs and metrics: `connection`, `full`, `io`, `deadline`, `queue`, `busy`,
+            `locked`, `closed`.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:

@@ -10,5 +10,7 @@ def settle(future: "asyncio.Future[Any]", value: Any, error: BaseException | Non
         return
     if error is None:
         future.set_result(value)
+    elif isinstance(error, StopIteration):  # which no future takes
+        future.set_exception(RuntimeError(repr(error)))
     else:
         future.set_exception(error)

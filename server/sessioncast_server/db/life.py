@@ -4,6 +4,7 @@ The count in the database is part of each commit; the side file is written after
 ahead of a database that kept everything. It needs no fsync: a side file that is behind raises no false alarm.
 """
 
+import os
 import sqlite3
 import struct
 from pathlib import Path
@@ -32,15 +33,12 @@ class LifeFile:
 
     def __init__(self, database: Path) -> None:
         self._path = database.with_name(database.name + ".life")
-        self.count = 0
-        try:
-            content = self._path.read_bytes()
-        except FileNotFoundError:
-            content = b""
-        if len(content) == _FORM.size and content.startswith(_MAGIC):
-            self.count = int(_FORM.unpack(content)[1])
-        self._file = self._path.open("r+b" if content else "w+b", buffering=0)
-        self._path.chmod(0o600)
+        self._file = os.fdopen(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600), "r+b", buffering=0)
+        content = self._file.read(_FORM.size + 1)
+        known = len(content) == _FORM.size and content.startswith(_MAGIC)
+        self.count: int = _FORM.unpack(content)[1] if known else 0
+        if not known:
+            self._file.truncate(0)  # the rest of something else would spoil what is recorded
 
     def record(self, count: int) -> None:
         """Remember a commit that returned. A full disk is no reason to fail: a stale count raises no alarm."""

@@ -16,10 +16,10 @@ def open_database(settings: Settings, appender: Appender) -> Database:
             limits=GroupLimits(
                 functions=settings.write_group_max,
                 seconds=settings.write_group_ms / 1000,
-                deadline_s=settings.write_deadline_s,
             ),
             read_threads=settings.read_threads,
             queue_max=settings.write_queue_max,
+            write_deadline_s=settings.write_deadline_s,
             read_deadline_s=settings.read_deadline_s,
             busy_s=settings.lock_timeout_s,
         )

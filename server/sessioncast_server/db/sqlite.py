@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Concatenate, ParamSpec, TypeVar, cast
@@ -29,7 +30,7 @@ class SqliteDatabase:
         limits: bounds of a commit group.
         read_threads: connections for requests; the hub has one more.
         queue_max: writes, and reads, that may wait; one more is refused.
-        read_deadline_s: seconds a read may take.
+        write_deadline_s, read_deadline_s: seconds a call may take, waiting included; then it is interrupted.
         busy_s: seconds to wait for a lock that a job of another process holds.
     """
 
@@ -41,6 +42,7 @@ class SqliteDatabase:
         limits: GroupLimits | None = None,
         read_threads: int = 4,
         queue_max: int = 1000,
+        write_deadline_s: float = 10.0,
         read_deadline_s: float = 10.0,
         busy_s: float = 5.0,
     ) -> None:
@@ -49,6 +51,7 @@ class SqliteDatabase:
         self._limits = limits or GroupLimits()
         self._read_threads = read_threads
         self._queue_max = queue_max
+        self._write_deadline_s = write_deadline_s
         self._read_deadline_s = read_deadline_s
         self._busy_s = busy_s
         self._in_flight = 0
@@ -65,15 +68,17 @@ class SqliteDatabase:
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._lock_file = lock(self._path)
+        link = self._link(writer=True)
         try:
-            link = self._link(writer=True)
             counted = count_of(link.connection())
-        except (sqlite3.Error, UnavailableError) as error:
+            self._life = LifeFile(self._path)
+        except (sqlite3.Error, UnavailableError, OSError) as error:
+            link.close()
             self._lock_file.close()
+            self._lock_file = None
             raise UnavailableError("io", f"{self._path}: {error}") from error
-        self._life = LifeFile(self._path)
+        # The side file keeps the sign until the next commit, the rotation: who dies before that must see it again.
         self.log_went_back = counted < self._life.count
-        self._life.record(counted)
         self._writer = SqliteWriter(link, self._life, self._appender, limits=self._limits, deliver=self._deliver)
         self._readers = self._workers("sqlite-reader", self._read_threads)
         self._observers = self._workers("sqlite-observer", 1)
@@ -84,7 +89,8 @@ class SqliteDatabase:
             raise UnavailableError("closed")
         if self._in_flight >= self._queue_max:
             raise UnavailableError("queue", f"{self._queue_max} writes wait already")
-        job = WriteJob(fn, args, kwargs, self._loop.create_future())
+        deadline = time.monotonic() + self._write_deadline_s
+        job = WriteJob(fn, args, kwargs, self._loop.create_future(), deadline)
         self._in_flight += 1
         self._writer.submit(job)
         return cast("Written[T]", await job.future)
@@ -133,24 +139,29 @@ class SqliteDatabase:
         """Announce first, answer second: whoever reads the answer finds the hub up to date."""
         self._in_flight -= len(group.jobs)
         announcements = [announcement for job in group.jobs for announcement in job.announcements]
-        if announcements:
-            self._listener.timed(group.seconds, len(group.jobs))
-            self._listener.committed(announcements)
-        if group.doubtful:
-            self._listener.doubtful()
-        for job in group.jobs:
-            settle(job.future, job.written, job.error)
+        try:
+            if announcements:
+                self._listener.timed(group.seconds, len(group.jobs))
+                self._listener.committed(announcements)
+            if group.doubtful:
+                self._listener.doubtful()
+        finally:  # committed is committed: a listener that fails keeps no one waiting
+            for job in group.jobs:
+                settle(job.future, job.written, job.error)
 
 
 def lock(path: Path) -> IO[str]:
     """The file's lock, held until it is closed: one server process per SQLite file.
 
     Raises:
-        UnavailableError: another process has it.
+        UnavailableError: another process has it, or the folder does not take files.
     """
-    handle = path.with_name(path.name + ".lock").open("a+")
+    name = path.with_name(path.name + ".lock")
     try:
-        os.chmod(handle.fileno(), 0o600)
+        handle = os.fdopen(os.open(name, os.O_CREAT | os.O_RDWR, 0o600), "r+")
+    except OSError as error:
+        raise UnavailableError("io", f"{name}: {error.strerror}") from error
+    try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         handle.close()

@@ -101,9 +101,9 @@ class SqliteLink:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
 
-    def limit(self, seconds: float | None) -> None:
-        """Interrupt whatever runs after so many seconds from now; None: let it run."""
-        self._deadline = float("inf") if seconds is None else time.monotonic() + seconds
+    def limit(self, deadline: float | None) -> None:
+        """Interrupt whatever still runs at this time of the monotonic clock; None: let it run."""
+        self._deadline = float("inf") if deadline is None else deadline
 
     def _past_deadline(self) -> int:
         return time.monotonic() > self._deadline

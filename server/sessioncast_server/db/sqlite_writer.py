@@ -4,7 +4,8 @@ A group is one `BEGIN IMMEDIATE … COMMIT` with a savepoint per function: one f
 last one was under way. SQLITE_FULL, SQLITE_INTERRUPT and a few more undo the whole transaction, savepoints and all;
 SQLite then runs in autocommit, where the next SAVEPOINT would open a transaction of its own and its RELEASE commit
 it. So after every failure `in_transaction` is asked: if it is gone the group is dead, and every function but the one
-that killed it runs again, alone, refused ones too, for what they were refused for may be undone.
+that killed it runs again, alone, refused ones too, for what they were refused for may be undone. A function that
+swallows such an error gets no further: each of its later statements would be a transaction of its own.
 """
 
 import asyncio
@@ -36,28 +37,43 @@ class GroupLimits:
 
     functions: int = 64
     seconds: float = 0.005
-    deadline_s: float = 10.0
 
 
 @dataclass(slots=True, eq=False)
 class WriteJob:
-    """A function to run in a transaction, and what came of it."""
+    """A function to run in a transaction, and what came of it.
+
+    Attributes:
+        deadline: on the monotonic clock, waiting included; what has not ended by then is interrupted.
+        wrote: whether it changed anything.
+    """
 
     fn: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     future: "asyncio.Future[Any]"
+    deadline: float = float("inf")
     written: Written[Any] | None = None
     error: BaseException | None = None
+    wrote: bool = False
     announcements: list[Announcement] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Is it still worth running?
+
+        Raises:
+            UnavailableError: its time is up.
+        """
+        if time.monotonic() > self.deadline:
+            raise UnavailableError("deadline", "waited too long for its turn")
 
     def fail(self, error: BaseException) -> None:
         """Nothing of it remains."""
-        self.written, self.error, self.announcements = None, error, []
+        self.written, self.error, self.wrote, self.announcements = None, error, False, []
 
     def forget(self) -> None:
         """What came of it was undone; it will run again."""
-        self.written, self.error, self.announcements = None, None, []
+        self.written, self.error, self.wrote, self.announcements = None, None, False, []
 
 
 @dataclass(slots=True)
@@ -162,6 +178,7 @@ class SqliteWriter:
     def _begin(self, jobs: list[WriteJob]) -> sqlite3.Connection | None:
         self._link.limit(None)
         try:
+            jobs[0].check()  # not even a BEGIN that waits for a lock, when nobody waits any more
             connection = self._link.connection()
             connection.execute("BEGIN IMMEDIATE")
         except (sqlite3.Error, UnavailableError) as error:
@@ -173,21 +190,35 @@ class SqliteWriter:
 
     def _run(self, connection: sqlite3.Connection, job: WriteJob) -> None:
         """Run one job in its savepoint. If the transaction is gone afterwards, `job.error` is set."""
-        self._link.limit(self._limits.deadline_s)
+        self._link.limit(job.deadline)
         cursor = connection.cursor()
+        undoing: list[Exception] = []
+
+        def look(error: Exception) -> Exception:
+            translated = translate(error)
+            if not connection.in_transaction:
+                undoing.append(translated)
+                cursor.close()  # refuses every further statement of the function
+            return translated
+
+        def spawn() -> sqlite3.Cursor:
+            return cursor if undoing else connection.cursor()
+
         try:
+            job.check()
             cursor.execute("SAVEPOINT job")
-            tx = WriteTx(cursor, SQLITE, translate, spawn=connection.cursor)
+            tx = WriteTx(cursor, SQLITE, look, spawn=spawn)
             value = job.fn(tx, *job.args, **job.kwargs)
+            if undoing:
+                raise undoing[0]  # noqa: TRY301  the function swallowed it
             job.announcements = self._appender.append(tx)()
             for statement, params in tx.closing:
                 tx.send(statement, **params)
-            if not connection.in_transaction:
-                # The function swallowed the error that undid everything.
-                raise UnavailableError("full", "the transaction was undone")  # noqa: TRY301  same handling as any failure
             cursor.execute("RELEASE job")
-            job.written = Written(value, _last_position(job.announcements))
+            job.written, job.wrote = Written(value, _last_position(job.announcements)), tx.wrote
         except BaseException as error:  # noqa: BLE001  whatever it was belongs to the waiter
+            # What undid the transaction is the reason, not what the function made of it.
+            error = undoing[0] if undoing else error
             job.fail(translate(error) if isinstance(error, Exception) else error)
             if connection.in_transaction:
                 _undo(connection)
@@ -196,8 +227,8 @@ class SqliteWriter:
             self._link.limit(None)
 
     def _commit(self, connection: sqlite3.Connection, jobs: list[WriteJob], began: float) -> None:
-        count = self._life.count
-        if any(job.announcements for job in jobs):
+        count = None
+        if any(job.wrote for job in jobs):
             try:
                 count = bump(connection)
             except sqlite3.Error as error:
@@ -218,7 +249,7 @@ class SqliteWriter:
             else:
                 self._abandon(jobs, CommitUnknownError(str(error)), doubtful=True)
             return
-        if count != self._life.count:
+        if count is not None:
             self._life.record(count)
         self._deliver(Group(jobs, time.monotonic() - began))
 
