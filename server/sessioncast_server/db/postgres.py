@@ -6,6 +6,7 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from sessioncast_server.broker.base import Announcement
 from sessioncast_server.db.database import Appender, CommitListener, Written
+from sessioncast_server.db.errors import CommitUnknownError, DatabaseError
 from sessioncast_server.db.postgres_link import PostgresLink
 from sessioncast_server.db.transaction import ReadTx, WriteTx
 from sessioncast_server.db.workers import Workers
@@ -56,7 +57,11 @@ class PostgresDatabase:
         self._writers = self._workers("postgres-writer", self._sizes[0], self._deadlines[0])
         self._readers = self._workers("postgres-reader", self._sizes[1], self._deadlines[1])
         self._observers = self._workers("postgres-observer", 1, self._deadlines[1])
-        await self.observe(lambda tx: None)  # noqa: ARG005  the transaction itself is the question
+        try:
+            await self.observe(lambda tx: None)  # noqa: ARG005  the transaction itself is the question
+        except DatabaseError:
+            await self.close()
+            raise
 
     async def write(self, fn: Callable[Concatenate[WriteTx, P], T], /, *args: P.args, **kwargs: P.kwargs) -> Written[T]:
         """Run `fn(tx, …)` on one of the writing connections."""
@@ -90,11 +95,19 @@ class PostgresDatabase:
         )
 
     def _write(self, link: PostgresLink, fn: Callable[..., T], *args: object, **kwargs: object) -> Written[T]:
-        written, announcements, seconds = link.write(fn, *args, **kwargs)
-        if announcements and not self._loop.is_closed():
-            # Handed to the loop before the outcome is: announced first, answered second.
-            self._loop.call_soon_threadsafe(self._announce, announcements, seconds)
+        try:
+            written, announcements, seconds = link.write(fn, *args, **kwargs)
+        except CommitUnknownError:
+            self._tell(self._listener.doubtful)
+            raise
+        if announcements:
+            self._tell(self._announce, announcements, seconds)
         return written
+
+    def _tell(self, listener: Callable[..., None], *what: object) -> None:
+        """Handed to the loop before the outcome is: announced first, answered second."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(listener, *what)
 
     def _announce(self, announcements: list[Announcement], seconds: float) -> None:
         self._listener.timed(seconds, 1)

@@ -59,6 +59,7 @@ class PostgresLink:
         self._lock_timeout_ms = round(lock_timeout_s * 1000)
         self._connect_timeout_s = connect_timeout_s
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._shut = False
 
     def connection(self) -> psycopg.Connection[tuple[Any, ...]]:
         """The connection, opened when there is none or it broke.
@@ -66,7 +67,11 @@ class PostgresLink:
         Raises:
             UnavailableError: it cannot be opened.
         """
+        if self._shut:
+            # Perhaps only after the call had ended: then libpq does not know yet, and the next call would pay.
+            self.close()
         if self._connection is None or self._connection.closed:
+            self._shut = False
             try:
                 self._connection = psycopg.connect(
                     self._url,
@@ -134,11 +139,13 @@ class PostgresLink:
 
     def _commit(self, connection: psycopg.Connection[tuple[Any, ...]], tx: WriteTx) -> list[Announcement]:
         """Counter, events and COMMIT in one round trip: the counter row is locked for as short as can be."""
+        sent = False
         try:
             with connection.pipeline():
                 appended = self._appender.append(tx)
                 for statement, params in tx.closing:
                     tx.send(statement, **params)
+                sent = tx.wrote
                 connection.execute("COMMIT")
             return appended()
         except errors.LockNotAvailable as error:
@@ -147,7 +154,7 @@ class PostgresLink:
             raise UnavailableError("busy", str(error)) from error
         except (psycopg.OperationalError, psycopg.InterfaceError, UnavailableError) as error:
             cause = error.__cause__ if isinstance(error, UnavailableError) else error
-            if connection.closed and tx.wrote:
+            if connection.closed and sent:
                 raise CommitUnknownError(str(cause)) from error
             raise
 
@@ -166,6 +173,7 @@ class PostgresLink:
         connection = self._connection
         if connection is None or connection.closed:
             return
+        self._shut = True
         with contextlib.suppress(OSError, psycopg.Error):
             duplicate = socket.socket(fileno=os.dup(connection.fileno()))
             try:

@@ -10,12 +10,17 @@ from typing import Any, Protocol
 from sessioncast_server.db.errors import UnavailableError
 from sessioncast_server.db.future import settle
 
+_ABORT_AGAIN_S = 0.25
+
 
 class Link(Protocol):
     """A thread's connection. It connects when it is first needed and again after it broke."""
 
     def abort(self) -> None:
-        """Called from another thread: make the running call fail now, even on a frozen server."""
+        """Called from another thread: make the running call fail now, even on a frozen server.
+
+        It may come between two steps of the call and miss; then it is called again.
+        """
 
     def close(self) -> None:
         """Disconnect."""
@@ -33,12 +38,14 @@ class State(Enum):
 class Job:
     """A function to run on a link, and the future that gets its outcome."""
 
-    __slots__ = ("future", "link", "run", "state")
+    __slots__ = ("future", "link", "overdue", "run", "state", "timer")
 
     def __init__(self, run: Callable[[Any], Any], future: "asyncio.Future[Any]") -> None:
         self.run = run
         self.future = future
         self.state = State.WAITING
+        self.overdue = False
+        self.timer: asyncio.TimerHandle | None = None
         self.link: Link | None = None
 
 
@@ -81,13 +88,13 @@ class Workers:
             raise UnavailableError("queue", f"{self._queue_max} calls wait already")
         loop = asyncio.get_running_loop()
         job = Job(fn, loop.create_future())
-        timer = loop.call_later(self._deadline_s, self._expire, job)
+        job.timer = loop.call_later(self._deadline_s, self._expire, job)
         self._queue.put(job)
         try:
             return await job.future
         finally:
-            if job.future.done() and not job.future.cancelled():
-                timer.cancel()
+            if job.state is not State.RUNNING:  # whoever left, the call keeps its deadline
+                job.timer.cancel()
 
     async def close(self) -> None:
         """Finish what is queued, then end the threads."""
@@ -104,7 +111,9 @@ class Workers:
         # Under the lock: the job's link cannot have moved on to another job meanwhile.
         with self._lock:
             if job.state is State.RUNNING and job.link is not None:
+                job.overdue = True
                 job.link.abort()
+                job.timer = job.future.get_loop().call_later(_ABORT_AGAIN_S, self._expire, job)
             elif job.state is State.WAITING:
                 job.state = State.EXPIRED
                 settle(job.future, None, UnavailableError("deadline", "waited too long for a connection"))
@@ -133,6 +142,8 @@ class Workers:
             except BaseException as caught:  # noqa: BLE001  whatever it was belongs to the waiter
                 error = caught
             self._release(job)
+            if job.overdue and isinstance(error, UnavailableError):
+                error = UnavailableError("deadline", str(error))
             loop = job.future.get_loop()
             if not loop.is_closed():
                 loop.call_soon_threadsafe(settle, job.future, value, error)
