@@ -4,12 +4,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.exc import DatabaseError as SqlDatabaseError
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
@@ -41,7 +42,9 @@ def migrate(url: str) -> str:
         except OSError as error:
             raise UnavailableError("io", f"{path}: {error.strerror}") from error
         with lock(path), connect(url) as connection:
+            connection.exec_driver_sql("COMMIT")  # the mode cannot change in a transaction
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
             return _upgrade(connection)
     with connect(url) as connection:
         connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
@@ -80,6 +83,10 @@ def connect(url: str) -> Iterator[Connection]:
         UnavailableError: there is none, or it failed.
     """
     engine = create_engine(driver_url(url), poolclass=NullPool)
+    if engine.dialect.name == "sqlite":
+        # sqlite3 would commit before every CREATE TABLE, and a migration that fails would leave half of itself.
+        event.listen(engine, "connect", _no_implicit_commits)
+        event.listen(engine, "begin", _begin)
     try:
         with engine.connect() as connection:
             yield connection
@@ -95,6 +102,14 @@ def config(connection: Connection) -> Config:
     made.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     made.attributes["connection"] = connection
     return made
+
+
+def _no_implicit_commits(connection: Any, _record: object) -> None:
+    connection.isolation_level = None
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
 
 
 def _upgrade(connection: Connection) -> str:
