@@ -41,7 +41,11 @@ UPDATE idempotency_key SET
     "offset" = (SELECT head FROM channel WHERE project_id = {p}channel{s})
 WHERE id = {p}id{s}
 """
-_KEEP = Text(sqlite=_KEEP_SQL.format(p=":", s=""), postgresql=_KEEP_SQL.format(p="%(", s=")s"))
+_KEEP = Text(
+    sqlite=_KEEP_SQL.format(p=":", s=""),
+    # The channel is a value of one type and compared with another: PostgreSQL wants to be told which it is.
+    postgresql=_KEEP_SQL.format(p="%(", s=")s").replace("%(channel)s", "%(channel)s::text"),
+)
 _EXPIRE_SQL = (
     "DELETE FROM idempotency_key WHERE id IN "
     "(SELECT id FROM idempotency_key WHERE created_at < {0} ORDER BY created_at LIMIT {1})"
@@ -74,7 +78,7 @@ class Ticket:
         Raises:
             Problem: 422, when the key is empty, over 200 characters or not visible ASCII.
         """
-        if not (0 < len(key) <= 200 and key.isascii() and key.isprintable()):
+        if not (0 < len(key) <= 200 and all("!" <= character <= "~" for character in key)):
             raise invalid("Idempotency-Key", "must be 1 to 200 visible ASCII characters")
         whole = orjson.dumps([user, method, path, key])
         return cls(hashlib.sha256(whole).hexdigest(), hashlib.sha256(body).hexdigest(), ttl_s)
@@ -90,6 +94,8 @@ def claim(tx: WriteTx, ticket: Ticket) -> Answer | None:
     if tx.change(_CLAIM, id=ticket.id, body_digest=ticket.body_digest, created_at=tx.now) is not None:
         return None
     kept = tx.one(_KEPT, key=ticket.id)
+    if kept is None:  # it expired between the two statements
+        return claim(tx, ticket)
     if kept.body_digest != ticket.body_digest:
         raise Problem(422, Code.KEY_REUSED, "This Idempotency-Key was used with another body.")
     headers = orjson.loads(kept.headers)
