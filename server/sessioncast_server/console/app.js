@@ -1,1 +1,183 @@
+// The console: wiring of the parts, and the page's address.
 
+import { read, setToken, texts, token } from "./api.js";
+import { Board } from "./board.js";
+import { List, say } from "./list.js";
+import { Selection } from "./selection.js";
+import { ConnectionState, Notice, problemText } from "./status.js";
+import { Stream } from "./stream.js";
+
+const PROJECT = "sessioncast.project";
+const MAX_TASKS = 200;
+const MAX_TASKS_WITH_SESSIONS = 50;
+
+const byId = (id) => document.getElementById(id);
+const board = new Board();
+const list = new List(byId("tasks"));
+const connection = new ConnectionState();
+const selection = new Selection(board, address);
+const notice = new Notice("notice", refresh);
+let project = "";
+let stream = null;
+let loaded = false;
+let drawing = false;
+
+function address(session) {
+  const query = new URLSearchParams({ project });
+  if (session) query.set("session", session);
+  return `/?${query}`;
+}
+
+// One stream for all of a project: one connection a tab (browsers give a server six), one position, one truth.
+function open(name) {
+  stream?.stop();
+  project = name;
+  loaded = false;
+  board.replace([]);
+  localStorage.setItem(PROJECT, name);
+  byId("project").value = name;
+  say(byId("token-project"), name);
+  notice.hide();
+  const opened = new Stream(`/v1/projects/${encodeURIComponent(name)}/events`, {
+    state: onState,
+    snapshot: (frame, renewed) => onSnapshot(opened, frame, renewed),
+    event: onEvent,
+  });
+  stream = opened;
+  connection.heardAt = () => opened.heardAt;
+  stream.start();
+  draw();
+}
+
+function onState(state, detail) {
+  connection.show(state, detail);
+  if (state === "live") {
+    notice.hide();
+    selection.refresh();
+  } else if (state === "reconnecting" && detail.first && detail.why) {
+    notice.show(texts.loadFailed, "", detail.at);
+  } else if (state === "failed") {
+    notice.show(texts.loadFailed, detail.message, null);
+  } else if (state === "refused") {
+    notice.show(problemText(detail), "", null);
+    if (detail.status === 401) showToken(true);
+  }
+}
+
+function onSnapshot(from, frame, renewed) {
+  board.replace(frame.resources);
+  loaded = true;
+  byId("tasks-note").hidden = true;
+  if (frame.too_large) readLists(from, frame.read);
+  selection.replaced(renewed);
+  draw();
+}
+
+function onEvent(event) {
+  const changed = board.take(event);
+  selection.take(event);
+  if (changed) draw();
+}
+
+// Too much for a snapshot: the newest of the list it names. Versions settle who is newer, an event or an answer.
+async function readLists(from, paths) {
+  byId("tasks-note").hidden = false;
+  say(byId("tasks-note"), "This project is too large to list whole: the newest tasks, and whatever changes.");
+  try {
+    const tasks = (await read(`${paths[0]}?limit=${MAX_TASKS}`)).data;
+    for (const task of tasks) if (from === stream) board.task(task);
+    draw();
+    for (const { id } of tasks.slice(0, MAX_TASKS_WITH_SESSIONS)) {
+      const { sessions } = await read(`/v1/tasks/${id}`);
+      if (from !== stream) return;
+      for (const session of Object.values(sessions)) board.session(session);
+      draw();
+    }
+  } catch (error) {
+    if (from === stream) notice.show(texts.loadFailed, error.message, null);
+  }
+}
+
+// At most once a frame, however many events there are.
+function draw() {
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => {
+    drawing = false;
+    const rows = board.rows();
+    list.draw(rows, address, selection.id);
+    if (loaded && rows.length === 0) {
+      byId("tasks-note").hidden = false;
+      say(byId("tasks-note"), "No tasks yet. They appear here as they are made.");
+    } else if (rows.length > 0 && byId("tasks-note").textContent.startsWith("No tasks")) {
+      byId("tasks-note").hidden = true;
+    }
+    selection.draw();
+  });
+}
+
+function refresh() {
+  notice.hide();
+  stream?.retry();
+}
+
+function showToken(shown) {
+  byId("token-form").hidden = !shown;
+  byId("token-button").setAttribute("aria-expanded", String(shown));
+  if (shown) byId("token").focus();
+}
+
+// What the address asks for is shown.
+function navigate() {
+  const asked = new URLSearchParams(location.search);
+  const name = asked.get("project") || localStorage.getItem(PROJECT) || "default";
+  if (!asked.get("project")) history.replaceState(null, "", `/?${new URLSearchParams({ project: name })}`);
+  if (name !== project) open(name);
+  selection.choose(name, asked.get("session"));
+  draw();
+}
+
+function useToken(value) {
+  setToken(value);
+  byId("token").value = "";
+  showToken(false);
+  open(project);
+  selection.refresh();
+}
+
+byId("project-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  history.pushState(null, "", `/?${new URLSearchParams({ project: byId("project").value })}`);
+  navigate();
+});
+byId("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  useToken(byId("token").value.trim());
+});
+byId("token-forget").addEventListener("click", () => useToken(""));
+byId("token-button").addEventListener("click", () => showToken(byId("token-form").hidden));
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.("a[data-session]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
+  event.preventDefault();
+  history.pushState(null, "", link.href);
+  navigate();
+});
+addEventListener("popstate", navigate);
+addEventListener("online", () => stream?.retry());
+setInterval(() => {
+  connection.tick();
+  notice.tick();
+  selection.notice.tick();
+}, 500);
+
+navigate();
+if (token() === "") byId("token-button").title = "Give a token, if this server wants one";
+read("/console/config.json").then(
+  (config) => {
+    if (!config.support_url) return;
+    notice.support(config.support_url);
+    selection.notice.support(config.support_url);
+  },
+  () => {}, // the page works without a support address
+);

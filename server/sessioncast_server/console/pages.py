@@ -11,6 +11,10 @@ from sessioncast_server.web.endpoint import Call, Endpoint
 
 _POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:"
 _TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
+_FILES = (
+    *("app.js", "ansi.js", "api.js", "board.js", "list.js", "output.js", "pane.js", "selection.js", "sse.js"),
+    *("status.js", "stream.js", "style.css"),
+)
 
 
 class ConsoleQuery(BaseModel):
@@ -23,7 +27,7 @@ class ConsoleQuery(BaseModel):
 
 
 def pages(*, support_url: str | None) -> list[Endpoint]:
-    """`/`, its script and its style, and what they are told of the settings."""
+    """`/`, its scripts and its style, and what they are told of the settings."""
 
     def page(path: str, file: str) -> Endpoint:
         body = resources.files(__package__).joinpath(file).read_bytes()
@@ -49,9 +53,7 @@ def pages(*, support_url: str | None) -> list[Endpoint]:
 
     return [
         page("/", "index.html"),
-        page("/console/app.js", "app.js"),
-        page("/console/stream.js", "stream.js"),
-        page("/console/style.css", "style.css"),
+        *(page(f"/console/{file}", file) for file in _FILES),
         Endpoint(
             "GET",
             "/console/config.json",
