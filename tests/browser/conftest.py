@@ -1,0 +1,68 @@
+"""Chromium, and a node for it to look at."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+from playwright.async_api import Browser, async_playwright
+
+from support.absent import absent
+from support.node import Node, NodeFactory
+from support.screen import Console
+
+_FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+
+ConsoleFactory = Callable[[Node], Awaitable[Console]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here drives a browser, and two at a time would be too much for a small machine."""
+    for item in items:
+        if "/tests/browser/" in item.path.as_posix():
+            item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.xdist_group("browser"))
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """A Chromium with nothing in it."""
+    program = os.environ.get("TEST_CHROMIUM") or shutil.which("chromium")
+    if program is None:
+        absent("no Chromium: install the package chromium, or name one in TEST_CHROMIUM")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=program, args=_FLAGS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def console_factory(browser: Browser) -> AsyncIterator[ConsoleFactory]:
+    """`await console_factory(node)` is a tab; none of a test's tabs may have had a fault."""
+    async with AsyncExitStack() as stack:
+        consoles: list[Console] = []
+
+        async def make(node: Node) -> Console:
+            page = await browser.new_page(viewport={"width": 1280, "height": 800})
+            stack.push_async_callback(page.close)
+            consoles.append(Console(page, node.url))
+            return consoles[-1]
+
+        yield make
+        assert [fault for console in consoles for fault in console.faults] == []
+
+
+@pytest.fixture
+async def node(node_factory: NodeFactory) -> Node:
+    """A node on its default store."""
+    return await node_factory()
+
+
+@pytest.fixture
+async def console(console_factory: ConsoleFactory, node: Node) -> Console:
+    """A tab for that node."""
+    return await console_factory(node)

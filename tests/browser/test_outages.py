@@ -1,0 +1,141 @@
+"""The console over a server that goes away, comes back, forgets, and lets nobody in without a token."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from sessioncast import Client, Session
+from support.node import Node, NodeFactory
+from support.screen import DEADLINE_MS, Console
+from support.waiting import DEADLINE_S
+
+SECRET = "a secret that is long enough for everybody"
+ConsoleFactory = Callable[[Node], Awaitable[Console]]
+
+
+async def _running_session(client: Client) -> Session:
+    await client.projects.put("demo")
+    task = await client.tasks.create("demo", "T")
+    return (await client.sessions.start(task.id, "run", "m")).session
+
+
+async def _stored(client: Client, session: Session) -> str:
+    return "".join([chunk.text async for chunk in client.sessions.read_output(session.id)])
+
+
+async def _output_of(program: asyncio.subprocess.Process) -> str:
+    async with asyncio.timeout(DEADLINE_S):
+        out, _ = await program.communicate()
+    assert program.returncode == 0
+    return out.decode()
+
+
+@pytest.mark.parametrize("end", ["term", "kill"])
+async def test_output_is_whole_after_a_restart(node: Node, console: Console, end: str) -> None:
+    """Stopped or killed and started again, the server is waited for, and no line is missing or doubled."""
+    async with Client(node.url) as client:
+        session = await _running_session(client)
+        await client.sessions.append(session.id, [("log", f"before {number}\n") for number in range(30)])
+        await console.open("demo", session.id)
+        await console.live()
+        await console.shows(30)
+        await console.record_states()
+        if end == "term":
+            await node.stop()
+        else:
+            node.kill()
+        await console.state("reconnecting")
+        await expect(console.page.locator("#state")).to_have_text("reconnecting")
+        await node.start()
+        # Before the page is back, more than an event carries it over.
+        await client.sessions.append(session.id, [("log", f"between {number}\n") for number in range(300)])
+        await console.live()
+        for number in range(20):
+            await client.sessions.append(session.id, [("log", f"after {number}\n")])
+        shown = await console.shows(350)
+        assert shown == await _stored(client, session)
+    states = await console.states()
+    assert states[0] == states[-1] == "live"
+    assert "reconnecting" in states
+
+
+async def test_a_first_load_that_fails_says_so(node: Node, console: Console) -> None:
+    """The text is shown at once with a countdown; after the last try it stays, with «Refresh», which loads."""
+    page = console.page
+    async with Client(node.url) as client:
+        await client.projects.put("demo")
+    await page.route("**/v1/projects/demo/events", lambda route: route.abort())
+    await console.open("demo")
+    await expect(page.locator("#notice-text")).to_have_text("Failed to load session data. Please try again.")
+    await expect(page.locator("#notice-detail")).to_contain_text("Trying again in")
+    await expect(page.locator("#notice-refresh")).to_be_hidden()
+    await console.state("failed")
+    await expect(page.locator("#notice-text")).to_have_text("Failed to load session data. Please try again.")
+    await page.unroute("**/v1/projects/demo/events")
+    await page.get_by_role("button", name="Refresh").click()
+    await console.live()
+    await expect(page.locator("#notice")).to_be_hidden()
+
+
+async def test_a_log_with_a_new_life_refreshes(node: Node, console: Console, tmp_path: Path) -> None:
+    """After `epoch rotate` the page says that it missed something, and shows the present state and all output."""
+    page = console.page
+    async with Client(node.url) as client:
+        session = await _running_session(client)
+        await client.sessions.append(session.id, [("log", f"before {number}\n") for number in range(30)])
+        await console.open("demo", session.id)
+        await console.shows(30)
+        url = f"sqlite:///{tmp_path}/data/sessioncast.db"
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "sessioncast", "epoch", "rotate", "--database-url", url),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert await _output_of(program) == "1 logs have new epochs\n"
+        await expect(page.locator("#connection")).to_have_attribute("data-gap", "epoch", timeout=DEADLINE_MS)
+        await expect(page.locator("#state")).to_have_text("gap: refreshed")
+        await client.tasks.create("demo", "U")
+        await expect(page.get_by_role("heading", name="U")).to_be_visible(timeout=DEADLINE_MS)
+        await client.sessions.append(session.id, [("log", "after\n")])
+        assert await console.shows(31) == await _stored(client, session)
+
+
+async def test_a_token_is_asked_for(node_factory: NodeFactory, console_factory: ConsoleFactory) -> None:
+    """Without a right token the page says how to give one; with it all works, and no address has it."""
+    node = await node_factory(env={"SESSIONCAST_JWT_SECRET": SECRET})
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sessioncast", "token", "--sub", "ann", "--project", "demo"),
+        env={"SESSIONCAST_JWT_SECRET": SECRET, "PATH": ""},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    token = (await _output_of(program)).strip()
+    async with Client(node.url, token=token) as client:
+        session = await _running_session(client)
+        await client.sessions.append(session.id, [("log", "words\n")])
+    console = await console_factory(node)
+    page = console.page
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    await console.open("demo", session.id)
+    await console.state("refused")
+    await expect(page.locator("#notice-text")).to_have_text("This server wants a token: give one above.")
+    await page.get_by_label("Bearer token").fill("wrong")
+    await page.get_by_role("button", name="Use").click()
+    await console.state("refused")
+    await page.get_by_label("Bearer token").fill(token)
+    await page.get_by_role("button", name="Use").click()
+    await console.live()
+    assert await console.shows(1) == "words\n"
+    async with page.expect_download() as download:
+        await page.get_by_role("link", name="export").click()
+    exported = await asyncio.to_thread(Path(await (await download.value).path()).read_text)
+    assert '"words\\n"' in exported
+    await page.reload()
+    assert await console.shows(1) == "words\n"
+    assert not [url for url in requests if token in url]
+    await page.get_by_role("button", name="Token").click()
+    await page.get_by_role("button", name="Forget").click()
+    await console.state("refused")
