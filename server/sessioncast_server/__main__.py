@@ -29,24 +29,18 @@ def serve(
     redis_url: Annotated[str | None, typer.Option(help="carries wake-ups between nodes")] = None,
 ) -> None:
     """Serve. Without settings: a SQLite file in ./data, this process alone, this machine only."""
-    from sessioncast_server.db.errors import DatabaseError  # noqa: PLC0415  see `register`
-    from sessioncast_server.db.migrate import SchemaError, migrate, require_current  # noqa: PLC0415  the same
+    from sessioncast_server.db.current import is_current  # noqa: PLC0415  see `register`
     from sessioncast_server.observe import logs  # noqa: PLC0415  the same
     from sessioncast_server.server import make_server  # noqa: PLC0415  the same
 
     chosen = _settings(host=host, port=port, database_url=database_url, redis_url=redis_url)
     logs.configure(chosen.log, chosen.log_level)
-    try:
-        if chosen.is_sqlite:
-            migrate(chosen.database_url)
-        else:
-            require_current(chosen.database_url)
-    except (DatabaseError, SchemaError) as error:
-        _fail(str(error))
+    if not is_current(chosen.database_url):
+        _settle_schema(chosen)
     server = make_server(chosen, ready=lambda url: print(f"sessioncast is ready at {url}", flush=True))  # noqa: T201  the command's one line
     server.run()
-    if not server.started:
-        raise typer.Exit(3)
+    if server.failure is not None:
+        _fail(server.failure)
 
 
 def migrate(database_url: Annotated[str | None, _URL] = None) -> None:
@@ -108,6 +102,20 @@ def rotate(database_url: Annotated[str | None, _URL] = None) -> None:
     except DatabaseError as error:
         _fail(str(error))
     typer.echo(f"{count} logs have new epochs")
+
+
+def _settle_schema(chosen: "Settings") -> None:
+    """Upgrade a file; refuse a PostgreSQL whose schema is older: other nodes may be at work on it."""
+    from sessioncast_server.db.errors import DatabaseError  # noqa: PLC0415  see `register`
+    from sessioncast_server.db.migrate import SchemaError, migrate, require_current  # noqa: PLC0415  the same
+
+    try:
+        if chosen.is_sqlite:
+            migrate(chosen.database_url)
+        else:
+            require_current(chosen.database_url)
+    except (DatabaseError, SchemaError) as error:
+        _fail(str(error))
 
 
 def _settings(**overrides: Any) -> "Settings":

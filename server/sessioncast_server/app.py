@@ -15,9 +15,7 @@ from sessioncast_server.auth.keyset import KeySet
 from sessioncast_server.auth.openmode import OriginGuard, cors
 from sessioncast_server.auth.tokens import Authenticator
 from sessioncast_server.broker.base import Announcement, Broker
-from sessioncast_server.broker.limits import RedisHooks, RedisLimits
 from sessioncast_server.broker.memory import MemoryBroker
-from sessioncast_server.broker.redis import RedisBroker
 from sessioncast_server.channels import life
 from sessioncast_server.channels.channel import ChannelLimits
 from sessioncast_server.channels.hub import Hub, HubLimits
@@ -29,6 +27,7 @@ from sessioncast_server.db.open import open_database
 from sessioncast_server.db.transaction import ReadTx
 from sessioncast_server.exchange.mutator import Mutator
 from sessioncast_server.exchange.reader import Reader
+from sessioncast_server.jobs.endless import endlessly
 from sessioncast_server.jobs.retention import Retention
 from sessioncast_server.observe import api as observe_api
 from sessioncast_server.observe.counting import HubCounters
@@ -101,11 +100,18 @@ class Application:
         self.asgi = self._wrap()
 
     async def start(self) -> None:
-        """Connect, and begin to work.
+        """Connect, and begin to work; when that fails, what was begun is let go of.
 
         Raises:
             UnavailableError: the database cannot be reached.
         """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
         await self.database.open(CommitListener(self._committed, lambda: self.hub.doubt(None), self._timed))
         if self.database.log_went_back:
             _log.error("the database file is older than what was committed: new epochs")
@@ -120,9 +126,9 @@ class Application:
             answers_s=self._settings.idempotency_ttl_s,
         )
         self._tasks = [
-            asyncio.create_task(retention.run_for_ever()),
-            asyncio.create_task(watch_loop(self.metrics)),
-            asyncio.create_task(self._gauge_for_ever()),
+            asyncio.create_task(endlessly(retention.run_for_ever), name="retention"),
+            asyncio.create_task(endlessly(lambda: watch_loop(self.metrics)), name="loop lag"),
+            asyncio.create_task(endlessly(self._gauge_for_ever), name="gauges"),
         ]
         gc.collect()
         gc.freeze()  # what is here now stays: collections need not look at it again
@@ -134,12 +140,15 @@ class Application:
         self._sockets.drain()
 
     async def stop(self) -> None:
-        """Finish what was begun, and let go of everything."""
-        for task in self._tasks:
+        """Finish what was begun, and let go of everything. Harmless when repeated, or when nothing was begun."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.hub.close()
-        await self.database.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await self.hub.close()
+        finally:
+            await self.database.close()
 
     def endpoints(self) -> list[Endpoint]:
         """The whole interface, this document included."""
@@ -226,12 +235,18 @@ def make_broker(settings: Settings, metrics: Metrics) -> Broker:
     """Redis where there is one, else this process alone."""
     if settings.redis_url is None:
         return MemoryBroker()
+    # Imported when it is needed: the library takes as long to load as everything of ours.
+    from sessioncast_server.broker.limits import RedisHooks, RedisLimits  # noqa: PLC0415  see above
+    from sessioncast_server.broker.redis import RedisBroker  # noqa: PLC0415  the same
+
     limits = RedisLimits(
         timeout_s=settings.redis_timeout_s,
         ping_s=settings.redis_ping_s,
         breaker_s=settings.redis_breaker_s,
         announce_max_bytes=settings.announce_max_bytes,
         queue_announcements=settings.announce_queue,
+        queue_bytes=settings.announce_queue_bytes,
+        backoff_cap_s=settings.redis_backoff_cap_s,
     )
     hooks = RedisHooks(dropped=lambda _, count: metrics.announce_failures.inc(count))
     return RedisBroker(settings.redis_url, limits=limits, hooks=hooks)

@@ -14,7 +14,9 @@ from types import FrameType
 import uvicorn
 
 from sessioncast_server.app import Application
+from sessioncast_server.db.errors import DatabaseError
 from sessioncast_server.settings import Settings
+from sessioncast_server.transports.cut import HttpProtocol
 
 _FRAME_MAX = 1 << 20  # a larger WebSocket frame is not even read; up to here an error frame answers
 _SETTLE_S = 0.02
@@ -26,6 +28,9 @@ class DrainingServer(uvicorn.Server):
     Args:
         drain_s: time for goodbyes to be taken; then connections are aborted.
         ready: called with the address once requests are taken.
+
+    Attributes:
+        failure: why it did not start.
     """
 
     def __init__(
@@ -35,6 +40,7 @@ class DrainingServer(uvicorn.Server):
         self._application = application
         self._drain_s = drain_s
         self._ready = ready
+        self.failure: str | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  a signal handler's signature
         """Stop in order, and then exit with status 0; a second SIGINT does not wait for anybody."""
@@ -43,26 +49,48 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's, then tell the address."""
-        await super().startup(sockets=sockets)
-        if self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            self._ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        """Start the application, then as uvicorn's, then tell the address. What fails is kept in `failure`."""
+        try:
+            await self._application.start()
+        except DatabaseError as error:
+            self._give_up(str(error))
+            return
+        try:
+            await super().startup(sockets=sockets)
+        except SystemExit:  # uvicorn has logged why it cannot listen
+            await self._application.stop()
+            self._give_up(f"cannot listen on {self.config.host} port {self.config.port}")
+            return
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        self._ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain, then as uvicorn's."""
+        """Drain, then as uvicorn's, then stop the application."""
         for server in self.servers:
             server.close()
         await self._application.drain()
         deadline = asyncio.get_running_loop().time() + self._drain_s
-        while self.server_state.tasks and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110  uvicorn's set has no event
+        while self._streams() and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110  uvicorn's set has no event
             await asyncio.sleep(_SETTLE_S)
-        if self.server_state.tasks:
-            for connection in list(self.server_state.connections):
-                transport = getattr(connection, "transport", None)
-                if transport is not None:
-                    transport.abort()
+        # Who has not taken its goodbye by now reads nothing; a change under way is no stream, and is waited for.
+        for transport in self._streams():
+            transport.abort()
         await super().shutdown(sockets=sockets)
+        await self._application.stop()
+
+    def _streams(self) -> list[asyncio.Transport]:
+        """Transports of WebSockets, and of HTTP answers that have begun and not ended."""
+        found = []
+        for connection in self.server_state.connections:
+            cycle = getattr(connection, "cycle", None)
+            streaming = cycle is not None and cycle.response_started and not cycle.response_complete
+            if streaming or not hasattr(connection, "cycle"):
+                found.append(connection.transport)
+        return [transport for transport in found if transport is not None]
+
+    def _give_up(self, reason: str) -> None:
+        self.failure = reason
+        self.should_exit = True
 
 
 def make_server(settings: Settings, *, ready: Callable[[str], None]) -> DrainingServer:
@@ -74,7 +102,7 @@ def make_server(settings: Settings, *, ready: Callable[[str], None]) -> Draining
         host=settings.host,
         port=settings.port,
         loop="uvloop" if sys.platform != "win32" else "auto",
-        http="httptools",
+        http=HttpProtocol,
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         ws_max_size=_FRAME_MAX,
@@ -82,7 +110,7 @@ def make_server(settings: Settings, *, ready: Callable[[str], None]) -> Draining
         ws_ping_timeout=20.0,
         limit_concurrency=None,
         backlog=4096,
-        lifespan="on",
+        lifespan="off",  # started and stopped by the server above, which can say what went wrong
         log_config=None,
         access_log=False,
         server_header=False,

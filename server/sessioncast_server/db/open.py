@@ -1,7 +1,6 @@
 """The database that a URL names."""
 
 from sessioncast_server.db.database import Appender, Database
-from sessioncast_server.db.postgres import PostgresDatabase
 from sessioncast_server.db.sqlite import SqliteDatabase, path_of
 from sessioncast_server.db.sqlite_writer import GroupLimits
 from sessioncast_server.settings import Settings
@@ -23,6 +22,8 @@ def open_database(settings: Settings, appender: Appender) -> Database:
             read_deadline_s=settings.read_deadline_s,
             busy_s=settings.lock_timeout_s,
         )
+    from sessioncast_server.db.postgres import PostgresDatabase  # noqa: PLC0415  its driver takes its time to load
+
     return PostgresDatabase(
         settings.database_url,
         appender,
