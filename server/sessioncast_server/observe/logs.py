@@ -11,6 +11,8 @@ import structlog
 from structlog.types import Processor
 
 _ROUTED = ("uvicorn", "uvicorn.error", "uvicorn.asgi")
+_CHATTER = ('%s - "WebSocket', "connection ")
+"""How uvicorn's lines about a WebSocket begin: they show query strings, and the middleware writes one of its own."""
 
 
 def configure(log: str | None, level: str) -> None:
@@ -53,6 +55,12 @@ def configure(log: str | None, level: str) -> None:
         routed.handlers.clear()
         routed.propagate = True
     logging.getLogger("uvicorn.access").disabled = True
+    logging.getLogger("uvicorn.error").addFilter(_worth_a_line)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells at each start what it will assume
+
+
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.INFO or not str(record.msg).startswith(_CHATTER)
 
 
 class _Lines:

@@ -185,8 +185,17 @@ class _Dispatch:
 
 
 def failure(error: Exception, request_id: str) -> Response:
-    """The answer that stands for an exception; what is the server's own fault is logged with its traceback."""
+    """The answer that stands for an exception; one that nobody foresaw is logged with its traceback."""
     problem = problem_of(error)
     if problem.status >= 500:
-        _log.error("request failed", request_id=request_id, status=problem.status, code=problem.code, exc_info=error)
+        # A database that is away says so in a line: a traceback per request would bury what matters.
+        trace = error if problem.status == 500 else None
+        _log.error(
+            "request failed",
+            request_id=request_id,
+            status=problem.status,
+            code=problem.code,
+            error=str(error),
+            exc_info=trace,
+        )
     return problem.response(request_id)
