@@ -26,6 +26,7 @@ class Postgres(Program):
     """One cluster on 127.0.0.1.
 
     Attributes:
+        binaries: folder of its programs, `pg_dump` and `psql` among them.
         data: its data directory.
         port: the same over all its starts.
         url: `postgresql://…/postgres`, as superuser.
@@ -36,7 +37,7 @@ class Postgres(Program):
     def __init__(self, binaries: Path, *, fsync: bool) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="sessioncast-postgres-"))
         super().__init__(self._folder / "log")
-        self._binaries = binaries
+        self.binaries = binaries
         self._fsync = fsync
         self.data = self._folder / "data"
         self.port = free_port()
@@ -64,7 +65,7 @@ class Postgres(Program):
             "timezone": "Asia/Kathmandu",  # 5:45 off: code that relies on the server's time zone must not pass
         }
         parts = (part for name, value in options.items() for part in ("-c", f"{name}={value}"))
-        return [self._binaries / "postgres", "-D", self.data, *parts]
+        return [self.binaries / "postgres", "-D", self.data, *parts]
 
     def is_ready(self) -> bool:
         """Whether it lets us in; while it recovers it does not."""
@@ -85,7 +86,7 @@ class Postgres(Program):
             shutil.chown(self._folder, user)
         options = ["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"]
         done = run(
-            [self._binaries / "initdb", *options, "--pgdata", self.data],
+            [self.binaries / "initdb", *options, "--pgdata", self.data],
             capture_output=True,
             check=False,
             cwd=self._folder,
