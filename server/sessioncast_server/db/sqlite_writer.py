@@ -29,6 +29,7 @@ from sessioncast_shared.position import Position
 
 _COMMIT_TRIES = 50
 _COMMIT_PAUSE_S = 0.02
+_GRACE_S = 1.0  # for each that was in time before another one spent its time
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,7 @@ class SqliteWriter:
                 continue
             job.forget()
             began = time.monotonic()
+            job.deadline = max(job.deadline, began + _GRACE_S)
             connection = self._begin([job])
             if connection is None:
                 continue
