@@ -2,8 +2,8 @@
 
 import asyncio
 import sqlite3
-import threading
 from contextlib import closing
+from typing import Any
 
 import psycopg
 import pytest
@@ -12,8 +12,9 @@ from sessioncast_server.db.errors import LockTimeoutError, UnavailableError
 from sessioncast_server.db.sqlite import path_of
 from sessioncast_server.db.statement import Text
 from sessioncast_server.db.transaction import ReadTx, WriteTx
+from support.gate import Gate
 from support.store import PROJECT, add, opened
-from support.waiting import DEADLINE_S, until
+from support.waiting import until
 
 _ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) AS n FROM n"
 _SLOW = Text(sqlite=_ENDLESS, postgresql="SELECT pg_sleep(60) AS n", columns={"n": None})
@@ -31,23 +32,7 @@ def add_then_hang(tx: WriteTx, title: str) -> None:
     tx.one(_SLOW)
 
 
-class Gate:
-    """A function that holds a writing thread until it is opened."""
-
-    def __init__(self) -> None:
-        self.entered, self._open = threading.Event(), threading.Event()
-
-    def __call__(self, tx: ReadTx) -> None:
-        """Wait."""
-        self.entered.set()
-        self._open.wait(DEADLINE_S)
-
-    def open(self) -> None:
-        """Let it go."""
-        self._open.set()
-
-
-def _one_writer(url: str) -> dict[str, int]:
+def _one_writer(url: str) -> dict[str, Any]:
     return {} if url.startswith("sqlite:") else {"write_threads": 1}
 
 

@@ -79,13 +79,14 @@ def make_database(url: str, log: Log, **limits: Any) -> Database:
 
 
 @asynccontextmanager
-async def opened(url: str, **limits: Any) -> AsyncIterator[Store]:
-    """A migrated database, open, with the project `p` in it."""
+async def opened(url: str, *, project: bool = True, **limits: Any) -> AsyncIterator[Store]:
+    """A migrated database, open, with the project `p` in it unless nothing is to be written."""
     store = Store(url, Log(fill_output))
     store.database = make_database(url, store.log, **limits)
     await store.database.open(CommitListener(store.committed, store.doubtful, store.timed))
     try:
-        await store.database.write(put_project, PROJECT)
+        if project:
+            await store.database.write(put_project, PROJECT)
         yield store
     finally:
         await store.database.close()
