@@ -4,19 +4,36 @@ from typing import Any
 
 import pytest
 
-from support.api import Api, Work, problem
+from support.api import Api, problem
 
 SAME_MODEL = "A session with the same model is already active. View the active session."
 CONFIRM = (
     "This will replace the existing session and any unsaved progress will be lost. Are you sure you want to continue?"
 )
 LOSS = "Replacing this session will result in the loss of any unsaved progress."
-MEMBERS = set(
-    (
-        "id project_id task_id phase debug model agent user status active version fence metadata output_seq"
-        " last_activity_at head_provider_session_id created_at updated_at ended_at deleted_at replaced_by"
-    ).split()
-)
+MEMBERS = {
+    "id",
+    "project_id",
+    "task_id",
+    "phase",
+    "debug",
+    "model",
+    "agent",
+    "user",
+    "status",
+    "active",
+    "version",
+    "fence",
+    "metadata",
+    "output_seq",
+    "last_activity_at",
+    "head_provider_session_id",
+    "created_at",
+    "updated_at",
+    "ended_at",
+    "deleted_at",
+    "replaced_by",
+}
 EXISTING = {"id", "model", "agent", "user", "status", "active", "created_at", "last_activity_at"}
 PROBLEM = {"type", "title", "status", "code", "detail", "request_id", "retryable"}
 ANOTHER_ID = "01234567-89ab-7def-8123-456789abcdef"
@@ -254,8 +271,8 @@ def test_a_replacement_is_one_run_of_offsets(api: Api) -> None:
     work = api.work()
     live = work.session("m-0")
     for number in range(1, 6):
-        wish = {"on_conflict": "replace", "confirm": {"session_id": live["id"]}}
-        live = work.session(f"m-{number}", **wish)
+        confirm = {"session_id": live["id"]}
+        live = work.session(f"m-{number}", on_conflict="replace", confirm=confirm)
     events = work.events()
     offsets = [int(event["position"].partition(":")[2]) for event in events]
     assert offsets == list(range(1, 13))
