@@ -56,6 +56,7 @@ class Attendant:
     async def open(self, subscriber: Subscriber, wish: Wish) -> None:
         """Say the first frame, then what it announces, then catch up. Ends when the subscriber follows or is parked."""
         position = wish.position
+        subscriber.channel.flush()  # so that no place told here is ahead of what followers have
         if position is None or wish.snapshot == "always":
             await self._open_fresh(subscriber, Opening("snapshot", subscriber.channel.head), position)
         elif reason := await self._unusable(subscriber.channel, position):
@@ -85,6 +86,7 @@ class Attendant:
         channel, limits = subscriber.channel, subscriber.channel.limits
         page = await self._page(channel, subscriber.group.audience, subscriber.cursor, limits.replay_events + 1)
         if page.head.epoch != subscriber.epoch:
+            await channel.reached(page.head.offset, page.head.epoch)
             await self._resync(subscriber, "epoch")
         elif page.entries is None:
             await self._resync(subscriber, "expired")
@@ -101,6 +103,7 @@ class Attendant:
         upto = entries[-1].offset if full else page.head.offset
         for block in _blocks(entries, subscriber.channel.limits.block_bytes):
             subscriber.cursor = block[-1].offset
+            self._count.delivered(len(block))
             await subscriber.feed(subscriber.group.framing.events(block))
         subscriber.cursor = upto
         await subscriber.channel.reached(upto, subscriber.epoch)
@@ -109,7 +112,8 @@ class Attendant:
         channel, group = subscriber.channel, subscriber.group
         entries: list[Entry] | None
         channel.flush()  # so that the position is not ahead of what followers have
-        if channel.ring.reaches(position.offset):
+        subscriber.epoch = position.epoch  # the channel may have been in another life when the stream was opened
+        if channel.epoch == position.epoch and channel.ring.reaches(position.offset):
             end = channel.flushed
             entries = [
                 entry
@@ -138,6 +142,7 @@ class Attendant:
         subscriber.cursor = end
         await subscriber.feed(subscriber.sink.opening(Opening("resumed", here, position, here)))
         for block in _blocks(entries, channel.limits.block_bytes):
+            self._count.delivered(len(block))
             await subscriber.feed(group.framing.events(block))
         if end_mark := group.framing.replayed(here):
             await subscriber.feed(end_mark)
@@ -197,11 +202,11 @@ class Attendant:
         if position.epoch != channel.epoch or position.offset > channel.last:
             # It may come from a node that is ahead of this one.
             head = await self._database.observe(head_of, channel.name)
+            await channel.reached(head.offset, head.epoch)
             if position.epoch != head.epoch:
                 return "epoch"
             if position.offset > head.offset:
                 return "future"
-            await channel.reached(position.offset, position.epoch)
         return None
 
     async def _page(self, channel: "Channel", audience: "Audience", after: int, limit: int) -> Page:

@@ -184,7 +184,10 @@ class Channel:
             if subscriber.group.audience.wants(entry.route):
                 entries.append(entry)
                 size += len(entry.body)
-        return (subscriber.group.framing.events(entries) if entries else b""), cursor
+        if not entries:
+            return b"", cursor
+        self._count.delivered(len(entries))
+        return subscriber.group.framing.events(entries), cursor
 
     def beat(self, silence_s: float) -> None:
         """A heartbeat for every group that has heard nothing for so long; the slow are shown the door."""
@@ -193,6 +196,7 @@ class Channel:
             if now - group.spoken_at >= silence_s:
                 here = Position(self.epoch, self.flushed)
                 group.push(group.framing.heartbeat(here, self.head), self.flushed, now)
+                group.forget_unused_snapshot(now - silence_s)
         for subscriber in tuple(self.parked):
             if now - subscriber.parked_at > self.limits.send_deadline_s:
                 subscriber.end("too_slow")
@@ -221,18 +225,20 @@ class Channel:
     def _early_waited(self) -> None:
         self._timer = None
         if self._early:
+            self._count.hole(max(0, min(self._early) - 1 - self.last), healed=False)
+            # What is announced is committed: the log has it. What the log has not would be waited for without end.
+            self._early.clear()
             self._read_log(self)
 
     def take_early(self) -> None:
         """Accept what waited for the events before it."""
+        self._early = {first: early for first, early in self._early.items() if early.epoch == self.epoch}
         while self._early:
             ready = [first for first in self._early if first <= self.last + 1]
             if not ready:
                 break
             for first in sorted(ready):
-                announcement = self._early.pop(first)
-                if announcement.epoch == self.epoch and announcement.first <= self.last + 1:
-                    self.take(_entries(announcement, self.last))
+                self.take(_entries(self._early.pop(first), self.last))
         if self._early and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self.limits.early_wait_s, self._early_waited)
 

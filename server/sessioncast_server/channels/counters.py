@@ -21,5 +21,8 @@ class Counters(Protocol):
     def hole(self, count: int, *, healed: bool) -> None:
         """So many events had not been announced in time; `healed` once they were read from the log."""
 
+    def rotated(self) -> None:
+        """A log that went back got a new epoch."""
+
     def lag(self, events: int) -> None:
         """How far behind the log's head the channel that is furthest behind is."""

@@ -23,7 +23,7 @@ class Group:
         spoken_at: loop time of the last bytes to all followers.
     """
 
-    __slots__ = ("_flight", "audience", "followers", "framing", "members", "spoken_at")
+    __slots__ = ("_flight", "_flown_at", "audience", "followers", "framing", "members", "spoken_at")
 
     def __init__(self, audience: Audience, framing: Framing, now: float) -> None:
         self.audience = audience
@@ -32,6 +32,7 @@ class Group:
         self.followers: set[Subscriber] = set()
         self.spoken_at = now
         self._flight: asyncio.Future[Snapshot] | None = None
+        self._flown_at = now
 
     async def snapshot(
         self, read: Callable[[Audience], Awaitable[Snapshot]], usable: Callable[[Snapshot], bool]
@@ -49,6 +50,7 @@ class Group:
             if self._flight is flight:
                 break
         flight = self._flight = asyncio.ensure_future(read(self.audience))
+        self._flown_at = asyncio.get_running_loop().time()
         flight.add_done_callback(self._landed)
         return await asyncio.shield(flight)
 
@@ -60,6 +62,11 @@ class Group:
         """Let go of the last snapshot; one under way is still shared."""
         if self._flight is not None and self._flight.done():
             self._flight = None
+
+    def forget_unused_snapshot(self, before: float) -> None:
+        """Let go of a snapshot read before this time: a quiet group must not hold its state in memory for ever."""
+        if self._flown_at <= before:
+            self.forget_snapshot()
 
     def push(self, data: bytes, upto: int, now: float) -> None:
         """Give bytes to all followers, who then have everything up to an offset."""

@@ -4,9 +4,9 @@ The log is the truth and announcements are hints: whatever the broker loses, `ch
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -88,6 +88,11 @@ class Hub:
         return self._subscribers
 
     @property
+    def send_deadline_s(self) -> float:
+        """How long a sink may stay full."""
+        return self._limits.channel.send_deadline_s
+
+    @property
     def open_channels(self) -> int:
         """Channels with subscribers, now or a moment ago."""
         return len(self._channels)
@@ -122,10 +127,14 @@ class Hub:
         except BaseException:
             self._leave(channel)
             raise
+        if self.draining:
+            # It said goodbye to everybody while the head was being read; nobody would say it to this one.
+            self._leave(channel)
+            raise FullError
         group = channel.group(audience, framing)
         subscriber = Subscriber(channel, group, sink, wants_snapshots=wish.snapshot != "never")
         group.members.add(subscriber)
-        self._attend(subscriber, self._attendant.open(subscriber, wish))
+        self._attend(subscriber, partial(self._attendant.open, subscriber, wish))
         return subscriber
 
     def offer(self, announcement: Announcement) -> None:
@@ -193,6 +202,8 @@ class Hub:
             # What was known before the question: a head below it can only mean that the log went back.
             known = {name: self._channels[name].head for name in part if name in self._channels}
             heads = await self._database.observe(heads_of, list(known))
+            for name in known.keys() - heads.keys():
+                self._vanished(name)
             for name, (epoch, offset) in heads.items():
                 channel = self._channels.get(name)
                 if channel is None:
@@ -207,8 +218,16 @@ class Hub:
                     if patient:
                         self._later(channel, offset)
                     else:
+                        self._count.hole(offset - channel.last, healed=False)
                         self._read_log(channel)
         self._count.lag(furthest)
+
+    def _vanished(self, name: str) -> None:
+        """The log went back to before the channel was made: who comes back is told that there is none."""
+        channel = self._channels.get(name)
+        for group in () if channel is None else channel.groups:
+            for subscriber in list(group.members):
+                subscriber.end("overloaded")
 
     def _add(self, name: str) -> Channel:
         channel = self._channels[name] = Channel(
@@ -216,7 +235,7 @@ class Hub:
             self._limits.channel,
             self._budget,
             clock=self._clock,
-            attend=lambda subscriber: self._attend(subscriber, self._attendant.catch_up(subscriber)),
+            attend=self._catch_up,
             left=self._left,
             read_log=self._read_log,
             count=self._count,
@@ -232,15 +251,18 @@ class Hub:
         if not channel.opened.is_set():
             await asyncio.shield(self._read_log(channel))
 
-    def _attend(self, subscriber: Subscriber, attendance: Coroutine[None, None, None]) -> None:
+    def _catch_up(self, subscriber: Subscriber) -> None:
+        self._attend(subscriber, partial(self._attendant.catch_up, subscriber))
+
+    def _attend(self, subscriber: Subscriber, attendance: Callable[[], Coroutine[None, None, None]]) -> None:
         if subscriber.state is not State.ATTENDED:
             subscriber.move(State.ATTENDED)
         subscriber.attendant = self._spawn(self._guard(subscriber, attendance))
 
-    async def _guard(self, subscriber: Subscriber, attendance: Coroutine[None, None, None]) -> None:
+    async def _guard(self, subscriber: Subscriber, attendance: Callable[[], Coroutine[None, None, None]]) -> None:
         """Whatever befalls an attendant, its stream ends with a word and a time to come back."""
         try:
-            await attendance
+            await attendance()
         except TimeoutError:
             subscriber.end("too_slow")
         except DatabaseError as error:
@@ -304,7 +326,8 @@ class Hub:
                 followers = channel.detach()
                 channel.restart(head)
                 for subscriber in followers:
-                    self._attend(subscriber, self._attendant.catch_up(subscriber))
+                    self._catch_up(subscriber)
+                channel.take_early()
                 return
             fresh = [entry for entry in entries if entry.offset > channel.last]
             if fresh:
@@ -323,7 +346,8 @@ class Hub:
 
     async def _rotate(self, name: str, epoch: str) -> None:
         _log.error("the log went back in time: new epoch", channel=name, epoch=epoch)
-        await self._database.write(life.rotate, name, epoch)
+        if (await self._database.write(life.rotate, name, epoch)).value:
+            self._count.rotated()
 
     def _later(self, channel: Channel, offset: int) -> None:
         """An announcement may be on its way: look again before reading the log for it."""
@@ -338,18 +362,25 @@ class Hub:
     async def _check_for_ever(self) -> None:
         while True:
             await asyncio.sleep(self._limits.head_check_s)
-            with contextlib.suppress(DatabaseError):
+            try:
                 if self._checks_identity and await self._database.observe(life.went_elsewhere):
                     rotated = await self._database.write(life.settle_identity)
                     _log.error("another database than before: new epochs", rotated=rotated.value)
                 await self.check_heads()
+            except DatabaseError as error:
+                _log.warning("heads could not be read", error=str(error))
+            except Exception:  # noqa: BLE001  a database that is being restored lacks tables for a while; checks go on
+                _log.exception("heads could not be read")
 
     async def _beat_for_ever(self) -> None:
         while True:
             await asyncio.sleep(min(1.0, self._limits.heartbeat_s / 3))
             for channel in list(self._channels.values()):
-                if channel.opened.is_set():
-                    channel.beat(self._limits.heartbeat_s)
+                try:
+                    if channel.opened.is_set():
+                        channel.beat(self._limits.heartbeat_s)
+                except Exception:  # noqa: BLE001  one channel's trouble must not end all deadlines
+                    _log.exception("a heartbeat failed", channel=channel.name)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(work)

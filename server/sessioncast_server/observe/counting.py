@@ -29,6 +29,10 @@ class HubCounters:
         """Events had not been announced in time, or were read from the log for it."""
         (self._metrics.gaps_healed if healed else self._metrics.gaps_found).inc(count)
 
+    def rotated(self) -> None:
+        """A log that went back got a new epoch."""
+        self._metrics.epoch_rotations.inc()
+
     def lag(self, events: int) -> None:
         """How far behind the furthest channel is."""
         self._metrics.channel_lag.set(events)
