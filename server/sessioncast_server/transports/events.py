@@ -20,6 +20,7 @@ from sessioncast_server.transports.poll import Poll
 from sessioncast_server.transports.sse import FRAMING, SseResponse, SseSink
 from sessioncast_server.transports.target import EventsQuery, Target, Targets, read_filter, read_wish
 from sessioncast_server.web.endpoint import Call, Endpoint
+from sessioncast_shared import texts
 from sessioncast_shared.codes import Code
 from sessioncast_shared.filters import Filter
 
@@ -88,14 +89,22 @@ class EventsApi:
     async def task(self, call: Call) -> Response:
         """Shorthand for the filter of one task."""
         task_id = call.uuid("task_id")
-        row = await self._database.read(get_task, task_id, call.principal.may_see)
-        return await self._serve(call, row.project_id, self._narrowed(call.query, tasks=[task_id]))
+        wishes = self._narrowed(call.query, tasks=[task_id])
+        try:
+            row = await self._database.read(get_task, task_id, call.principal.may_see)
+        except DatabaseError:
+            return self._refused(call)
+        return await self._serve(call, row.project_id, wishes)
 
     async def session(self, call: Call) -> Response:
         """Shorthand for the filter of one session."""
         session_id = call.uuid("session_id")
-        record = await self._database.read(get_session, session_id, call.principal.may_see)
-        return await self._serve(call, record.project_id, self._narrowed(call.query, sessions=[session_id]))
+        wishes = self._narrowed(call.query, sessions=[session_id])
+        try:
+            record = await self._database.read(get_session, session_id, call.principal.may_see)
+        except DatabaseError:
+            return self._refused(call)
+        return await self._serve(call, record.project_id, wishes)
 
     def _narrowed(self, query: EventsQuery, **ids: list[str]) -> Filter:
         if query.task or query.session or query.thread:
@@ -110,13 +119,23 @@ class EventsApi:
             target = await self._targets.check(project, wishes, call.principal)
             answer = await self._poll.answer(target, wish, wait_s=query.wait, condition=headers.get("if-none-match"))
             return answer.response(call.request_id)
-        sink = SseSink(retry_ms=self._retry_ms)
+        sink = self._sink()
         try:
             target = await self._targets.check(project, wishes, call.principal)
             await self._join(call, target, wish, sink)
         except (FullError, DatabaseError):
-            # A browser gives up for ever on any status but 200: it is told in-band, and when to come back.
-            sink.end("draining" if self._hub.draining else "overloaded")
+            return self._refused(call)
+        return SseResponse(sink, call.request_id)
+
+    def _sink(self) -> SseSink:
+        return SseSink(retry_ms=self._retry_ms, deadline_s=self._hub.send_deadline_s)
+
+    def _refused(self, call: Call) -> Response:
+        """For a lack of ours. A browser gives up for ever on any status but 200: it is told in-band, and a time."""
+        if _wants_poll(call.request.headers.get("accept", "")):
+            raise Problem(503, Code.UNAVAILABLE, texts.UNAVAILABLE, retry_after=1)
+        sink = self._sink()
+        sink.end("draining" if self._hub.draining else "overloaded")
         return SseResponse(sink, call.request_id)
 
     async def _join(self, call: Call, target: Target, wish: Wish, sink: SseSink) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import orjson
@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from sessioncast_server.channels.framing import Opening
 from sessioncast_server.channels.log import Entry
 from sessioncast_server.channels.subscriber import Subscriber
+from sessioncast_server.transports.cut import can_cut, cut
 from sessioncast_shared.position import Position
 
 # The drain is ours: every stream is told goodbye before its connection is closed.
@@ -73,13 +74,23 @@ def goodbye(reason: str, retry_ms: int) -> bytes:
 
 
 class SseSink:
-    """Holds the one piece of bytes that is being sent, and, at the end, a goodbye behind it."""
+    """Holds the one piece of bytes that is being sent, and, at the end, a goodbye behind it.
 
-    def __init__(self, *, retry_ms: int) -> None:
+    Args:
+        retry_ms: base of the pause before the client comes back.
+        deadline_s: how long the client may take to read what stands before the goodbye; then it is cut off.
+    """
+
+    def __init__(self, *, retry_ms: int, deadline_s: float) -> None:
         self._retry_ms = retry_ms
+        self._deadline_s = deadline_s
+        self._cutting: asyncio.TimerHandle | None = None
+        self.cut: Callable[[], None] = self._give_up
+        """Ends the connection at once; the response sets a better one where its server has it."""
         self._pending: list[bytes] = []
         self._wake = asyncio.Event()
         self._sending: asyncio.Task[Any] | None = None
+        self._busy = False
         self.ended = False
         self.subscriber: Subscriber | None = None
 
@@ -94,11 +105,19 @@ class SseSink:
         return False
 
     def end(self, reason: str) -> None:
-        """Say goodbye. A client that reads nothing would never hear it: its response is cancelled."""
+        """Say goodbye. A client that reads nothing would never hear it: it is cut off in the end."""
         self.ended = True
         self._pending.append(goodbye(reason, self._retry_ms))
         self._wake.set()
-        if reason == "too_slow" and self._sending is not None:
+        # Who was found too slow with bytes before it unread has had its time.
+        wait = 0.0 if reason == "too_slow" and self._busy else self._deadline_s
+        self._cutting = asyncio.get_running_loop().call_later(wait, self._cut_off)
+
+    def _cut_off(self) -> None:
+        self.cut()
+
+    def _give_up(self) -> None:
+        if self._sending is not None:
             self._sending.cancel()
 
     async def body(self) -> AsyncIterator[bytes]:
@@ -110,14 +129,22 @@ class SseSink:
                 self._wake.clear()
                 data, self._pending = b"".join(self._pending), []
                 last = self.ended
+                self._busy = True
                 yield data
+                self._busy = False
                 if last and not self._pending:
                     return
                 if self.subscriber is not None:
                     self.subscriber.drained()
         finally:
-            if self.subscriber is not None:
-                self.subscriber.leave()
+            self.release()
+
+    def release(self) -> None:
+        """The response is over, whatever became of it."""
+        if self._cutting is not None:
+            self._cutting.cancel()
+        if self.subscriber is not None:
+            self.subscriber.leave()
 
 
 class SseResponse(EventSourceResponse):
@@ -130,14 +157,15 @@ class SseResponse(EventSourceResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve it."""
+        if can_cut(scope):
+            self._sink.cut = lambda: cut(scope)
         try:
             await super().__call__(scope, receive, send)
         except asyncio.CancelledError:
             if not self._sink.ended:
                 raise
         finally:
-            if self._sink.subscriber is not None:
-                self._sink.subscriber.leave()
+            self._sink.release()
 
 
 def _position(body: bytes) -> bytes:

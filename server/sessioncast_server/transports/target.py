@@ -1,5 +1,6 @@
 """What a stream is asked to show, checked against what its reader may see."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +16,8 @@ from sessioncast_server.problems import Problem, not_found
 from sessioncast_shared.codes import Code
 from sessioncast_shared.filters import BadFilterError, Filter
 from sessioncast_shared.position import BadPositionError, Position
+
+_PROJECT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 Holds = Callable[[ReadTx, str, Filter], bool]
 """Whether a project exists and holds every id that a filter names."""
@@ -85,6 +88,8 @@ class Targets:
             Problem: 404; 403 without the scope `sessions:read`.
         """
         principal.require(Scope.SESSIONS_READ)
+        if _PROJECT.fullmatch(project) is None:
+            raise not_found()  # not even asked for: a text that cannot be a project may not be storable at all
         if not principal.may_see(project) or not await self._database.read(self._holds, project, wishes):
             raise not_found()
         threads = wishes.whole_project and principal.has(Scope.THREADS_READ_ALL)

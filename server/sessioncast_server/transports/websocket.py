@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from sessioncast_server.auth.principal import Principal
+from sessioncast_server.auth.principal import Principal, Scope
 from sessioncast_server.auth.tokens import Authenticator
 from sessioncast_server.channels.framing import Opening
 from sessioncast_server.channels.hub import FullError, Hub
 from sessioncast_server.channels.subscriber import Subscriber
 from sessioncast_server.observe.metrics import Metrics
 from sessioncast_server.problems import Problem, problem_of
+from sessioncast_server.transports.cut import cut
 from sessioncast_server.transports.sse import opening_fields
 from sessioncast_server.transports.target import Targets, read_filter, read_wish
 from sessioncast_server.transports.wsframes import (
@@ -73,7 +74,7 @@ class Connection:
     """One WebSocket: what it may see, what it is subscribed to, and what waits to be sent.
 
     Bounds: one frame per subscription and `_REPLIES_MAX` answers wait; a client that reads nothing is not read
-    from either, and the hub ends its subscriptions at the send deadline.
+    from either, and is cut off at the send deadline.
     """
 
     def __init__(
@@ -115,13 +116,11 @@ class Connection:
             await self._tidy()
 
     def end(self, reason: str) -> None:
-        """Say goodbye and close; the first reason counts."""
+        """Say goodbye and close; the first reason counts. What waits is sent before, nothing more is queued."""
         if self._ending is None:
             self._ending = reason
             self._wake.set()
-            if reason == "too_slow" and len(self._tasks) > 1:
-                # It reads nothing: a goodbye would wait behind what it does not read.
-                self._tasks[1].cancel()
+            self._leave_all()
 
     def queue(self, data: bytes, sink: _Sink | None) -> None:
         """Send a frame, after those that wait; its sink is told when it was sent."""
@@ -140,7 +139,7 @@ class Connection:
             self._wake.clear()
             while self._outbox:
                 data, sink = self._outbox.popleft()
-                await self._websocket.send_text(data.decode())
+                await self._send(data)
                 if sink is None:
                     self._replies -= 1
                     self._room.set()
@@ -150,22 +149,27 @@ class Connection:
                 await self._say_goodbye(self._ending)
                 return
 
+    async def _send(self, data: bytes) -> None:
+        """Send a frame; raises TimeoutError when the client does not read for so long that it is to be cut off."""
+        async with asyncio.timeout(self._hub.send_deadline_s):
+            await self._websocket.send_text(data.decode())
+
     async def _say_goodbye(self, reason: str) -> None:
         wait = self._limits.retry_ms + random.randrange(self._limits.retry_ms * 2)  # noqa: S311  spreads clients
-        await self._websocket.send_text(frame("goodbye", retry_ms=wait, reason=reason).decode())
+        await self._send(frame("goodbye", retry_ms=wait, reason=reason))
         close = {"expired": Close.UNAUTHENTICATED, "too_slow": Close.TOO_SLOW, "overloaded": Close.TOO_MANY}
-        await self._websocket.close(close.get(reason, Close.DRAINING), reason)
+        await self._close(close.get(reason, Close.DRAINING), reason)
 
     async def _read(self) -> None:
         deadline = asyncio.get_running_loop().time() + self._limits.auth_timeout_s
         while True:
-            await self._room.wait()
             try:
                 # The clock runs until it has said who it is, however much else it says.
                 async with asyncio.timeout_at(deadline if self._principal is None else None):
+                    await self._room.wait()
                     message = await self._websocket.receive()
             except TimeoutError:
-                await self._websocket.close(Close.UNAUTHENTICATED, "no auth frame came in time")
+                await self._close(Close.UNAUTHENTICATED, "no auth frame came in time")
                 return
             if message["type"] == "websocket.disconnect":
                 return
@@ -201,7 +205,7 @@ class Connection:
         self._admit(principal)
         self._reply(frame("authenticated", sub=principal.sub, ref=said.ref))
         for key, project in list(self._projects.items()):
-            if not principal.may_see(project):
+            if not (principal.may_see(project) and principal.has(Scope.SESSIONS_READ)):
                 self._subscriptions[key].leave()
                 self._reply(frame("unsubscribed", key=key, reason="forbidden"))
 
@@ -248,19 +252,26 @@ class Connection:
         del self._subscriptions[key]
         del self._projects[key]
 
+    def _leave_all(self) -> None:
+        for subscriber in list(self._subscriptions.values()):
+            subscriber.leave()
+
+    async def _close(self, code: Close, reason: str) -> None:
+        """Close; a client that reads nothing would keep even that waiting, and raises TimeoutError."""
+        async with asyncio.timeout(self._hub.send_deadline_s):
+            await self._websocket.close(code, reason)
+
     async def _tidy(self) -> None:
         if self._expiry is not None:
             self._expiry.cancel()
-        for subscriber in list(self._subscriptions.values()):
-            subscriber.leave()
         for task in self._tasks:
             task.cancel()
         for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
-            if isinstance(outcome, Exception) and not isinstance(outcome, WebSocketDisconnect | RuntimeError):
+            if isinstance(outcome, TimeoutError):
+                cut(self._websocket.scope)
+            elif isinstance(outcome, Exception) and not isinstance(outcome, WebSocketDisconnect | RuntimeError):
                 _log.error("a connection failed", exc_info=outcome)
-        if self._ending == "too_slow" and self._websocket.application_state is not WebSocketState.DISCONNECTED:
-            with contextlib.suppress(RuntimeError, WebSocketDisconnect, OSError):
-                await self._websocket.close(Close.TOO_SLOW, "too slow")
+        self._leave_all()
 
 
 class WebSocketApi:
