@@ -1,8 +1,5 @@
 """One node on each database for all tests of this folder that run in a worker; each test has its own project."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.api import SECRET, Api
+from support.cluster import make_schema
 from support.node import NodeProcess
 from support.ports import free_port
 from support.postgres import fresh_database
@@ -38,9 +36,7 @@ def _database(name: str, request: pytest.FixtureRequest, folder: Path) -> Iterat
         yield f"sqlite:///{folder}/sessions.db"
     else:
         with fresh_database(request.getfixturevalue("postgres").url) as url:
-            # On PostgreSQL the schema is the operator's to bring up to date, before any node starts.
-            migrate = [sys.executable, "-m", "sessioncast", "migrate"]
-            subprocess.run(migrate, env=os.environ | {"SESSIONCAST_DATABASE_URL": url}, cwd=folder, check=True)
+            make_schema(url)
             yield url
 
 

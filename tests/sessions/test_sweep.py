@@ -1,0 +1,127 @@
+"""Random requests to every endpoint that the interface describes: no 5xx, and every refusal is a problem."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from support.api import Api
+
+# method, path in the description; those that stream, and those outside of /v1, are tested elsewhere.
+OPERATIONS = [
+    ("PUT", "/v1/projects/{project_id}"),
+    ("GET", "/v1/projects/{project_id}"),
+    ("POST", "/v1/projects/{project_id}/tasks"),
+    ("GET", "/v1/projects/{project_id}/tasks"),
+    ("GET", "/v1/tasks/{task_id}"),
+    ("PATCH", "/v1/tasks/{task_id}"),
+    ("POST", "/v1/tasks/{task_id}/sessions"),
+    ("GET", "/v1/tasks/{task_id}/sessions"),
+    ("GET", "/v1/sessions/{session_id}"),
+    ("PATCH", "/v1/sessions/{session_id}"),
+    ("DELETE", "/v1/sessions/{session_id}"),
+    ("POST", "/v1/sessions/{session_id}/output"),
+    ("GET", "/v1/sessions/{session_id}/output"),
+    ("GET", "/v1/sessions/{session_id}/export"),
+]
+NAMES = (
+    "title milestone metadata phase model name version params agent debug on_conflict confirm session_id chunks stream"
+    " text status limit after include_deleted min_position"
+)
+WORDS = "run plan ask replace restart reject running failed pending m-1 true 0 1 null log * W/"
+QUICK = settings(
+    max_examples=60,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+names = st.sampled_from(NAMES.split()) | st.text(max_size=5)
+texts = st.sampled_from(WORDS.split()) | st.text(max_size=20)
+scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | texts
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4), max_leaves=12
+)
+starts = st.fixed_dictionaries(
+    {"phase": texts, "model": st.fixed_dictionaries({"name": texts})},
+    optional={
+        "agent": values,
+        "debug": st.booleans(),
+        "metadata": st.dictionaries(names, values, max_size=3),
+        "on_conflict": texts,
+        "confirm": st.fixed_dictionaries({"session_id": texts}),
+    },
+)
+documents = (
+    st.dictionaries(names, values, max_size=5)
+    | starts
+    | st.fixed_dictionaries({"title": texts}, optional={"metadata": st.dictionaries(names, values, max_size=3)})
+    | st.fixed_dictionaries({"chunks": st.lists(st.fixed_dictionaries({"text": texts}), max_size=3)})
+    | st.fixed_dictionaries({}, optional={"status": texts, "agent": values, "metadata": values})
+    | values
+)
+bodies = documents.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=40)
+queries = st.lists(st.tuples(names, texts), max_size=3)
+header_values = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=30).map(str.strip)
+headers = st.dictionaries(
+    st.sampled_from(
+        ["If-Match", "If-None-Match", "X-Session-Fence", "Idempotency-Key", "Range", "Accept", "Expect-Ct"]
+    ),
+    header_values | st.sampled_from(["*", '"1-000000000000"', "0", "1", "2"]),
+    max_size=2,
+)
+odd_ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).map(
+    lambda text: quote(text, safe="")
+)
+
+
+@dataclass(frozen=True)
+class Ids:
+    """What is there to be asked for."""
+
+    project_id: str
+    task_id: str
+    session_id: str
+
+
+@pytest.fixture(scope="module")
+def ids(api: Api) -> Ids:
+    """A project with a task and a session in it."""
+    work = api.work()
+    return Ids(work.project, work.task, work.session()["id"])
+
+
+def test_every_described_operation_is_swept(api: Api) -> None:
+    """What the interface describes under /v1, streams apart, is exactly what the sweep asks."""
+    described = api.ok(api.get("/openapi.json"), 200)["paths"]
+    found = {(method.upper(), path) for path, item in described.items() for method in item if path.startswith("/v1")}
+    assert {operation for operation in found if not operation[1].endswith("/events")} == set(OPERATIONS)
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=[" ".join(pair) for pair in OPERATIONS])
+def test_no_input_is_a_server_error(api: Api, ids: Ids, method: str, path: str) -> None:
+    """Many random requests are each answered below 500; a refusal is a problem that names its code."""
+
+    @QUICK
+    @given(bodies, queries, headers, st.none() | odd_ids)
+    def sweep(body: bytes, query: list[tuple[str, str]], extra: dict[str, str], odd: str | None) -> None:
+        asked = path.format(project_id=odd, task_id=odd, session_id=odd) if odd else path.format(**vars(ids))
+        rest: dict[str, Any] = {"content": body} if method != "GET" else {}
+        params = [(name, value) for name, value in query if not name.isspace()]
+        encoded = {name: value.encode("latin-1") for name, value in extra.items()}
+        answer = api.request(method, asked, params=params, headers=encoded, **rest)
+        assert answer.status_code < 500, answer.text
+        if answer.status_code >= 400:
+            assert answer.headers["content-type"] == "application/problem+json"
+            document = answer.json()
+            assert document["status"] == answer.status_code
+            assert document["code"]
+            assert document["detail"]
+
+    sweep()
+    api.ok(api.get(f"/v1/projects/{ids.project_id}"), 200)
