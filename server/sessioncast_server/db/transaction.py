@@ -139,6 +139,11 @@ class WriteTx(ReadTx):
         except Exception as error:
             raise self._translate(error) from error
 
+    def lock(self, statement: Statement, **params: Any) -> None:
+        """Lock rows until the end, by a SELECT … FOR …. On SQLite nothing is left to lock after BEGIN IMMEDIATE."""
+        if self.dialect.name != "sqlite":
+            self.one(statement, **params)
+
     def send(self, statement: Statement, **params: Any) -> Callable[[], list[Any]]:
         """Run a statement on a cursor of its own; its rows may be asked for after COMMIT.
 

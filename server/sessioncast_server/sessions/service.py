@@ -101,7 +101,7 @@ def _meet(tx: WriteTx, decision: Decision, live: Record, difference: Difference,
 def _live_in(tx: WriteTx, slot: str) -> Record | None:
     """The session that holds a slot, locked. Locked and read in two statements, see `lock_task`."""
     try:
-        tx.one(statements.LOCK_SLOT, slot=slot)
+        tx.lock(statements.LOCK_SLOT, slot=slot)
     except LockTimeoutError:
         raise busy() from None
     row = tx.one(statements.IN_SLOT, slot=slot)
@@ -166,7 +166,7 @@ def hold_session(tx: WriteTx, session_id: str, hold: Hold, visible: Visible) -> 
         Problem: 404; 409 `session_replaced`, `session_deleted`, `fenced`, `session_being_modified`; 412.
     """
     try:
-        tx.one(statements.LOCK, session_id=session_id)
+        tx.lock(statements.LOCK, session_id=session_id)
     except LockTimeoutError:
         raise busy() from None
     record = get_session(tx, session_id, visible)

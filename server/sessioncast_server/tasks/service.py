@@ -77,7 +77,7 @@ def lock_task(tx: WriteTx, task_id: str, visible: Visible) -> Any:
         Problem: 404; 409 `session_being_modified`, when another transaction kept the lock for too long.
     """
     try:
-        tx.one(_LOCK, task_id=task_id)
+        tx.lock(_LOCK, task_id=task_id)
     except LockTimeoutError:
         raise busy() from None
     return get_task(tx, task_id, visible)
