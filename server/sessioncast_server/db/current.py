@@ -3,8 +3,6 @@
 import sqlite3
 from pathlib import Path
 
-from sessioncast_server.db.sqlite import path_of
-
 _VERSIONS = Path(__file__).with_name("migrations") / "versions"
 _FOUND = "SELECT version_num FROM alembic_version"
 
@@ -17,7 +15,8 @@ def newest() -> str:
 def is_current(url: str) -> bool:
     """Whether the schema is certainly at this release's revision. False says nothing: then it must be looked into."""
     try:
-        return (_of_file(path_of(url)) if url.startswith("sqlite:") else _of_server(url)) == newest()
+        file = url.removeprefix("sqlite:///")
+        return (_of_server(url) if file == url else _of_file(Path(file))) == newest()
     except Exception:  # noqa: BLE001  whatever it was, who looks closer will find it and say it well
         return False
 
