@@ -16,7 +16,7 @@ async def test_an_empty_project_says_so(node: Node, console: Console) -> None:
         await client.projects.put("demo")
     await console.open("demo")
     await console.live()
-    await expect(console.page.locator("#tasks-note")).to_have_text("No tasks yet. They appear here as they are made.")
+    await expect(console.page.get_by_text("No tasks yet. They appear here as they are made.")).to_be_visible()
 
 
 async def test_a_project_that_is_not_there_is_named_as_missing(node: Node, console: Console) -> None:

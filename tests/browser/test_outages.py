@@ -139,3 +139,43 @@ async def test_a_token_is_asked_for(node_factory: NodeFactory, console_factory: 
     await page.get_by_role("button", name="Token").click()
     await page.get_by_role("button", name="Forget").click()
     await console.state("refused")
+
+
+async def test_a_server_that_falls_silent_is_noticed(node: Node, console: Console) -> None:
+    """A frozen server's connections stay open: after two heartbeats of silence the page says that it is stale."""
+    page = console.page
+    await page.clock.install()
+    async with Client(node.url) as client:
+        await client.projects.put("demo")
+        await console.open("demo")
+        await console.live()
+        node.freeze()
+        await page.clock.fast_forward(34_000)
+        await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+        await page.clock.fast_forward(2_000)
+        await expect(page.locator("#state")).to_have_text("stale")
+        await page.clock.fast_forward(1_000)
+        node.thaw()
+        await console.live()
+        await client.tasks.create("demo", "T")
+        await expect(page.get_by_role("heading", name="T", exact=True)).to_be_visible(timeout=DEADLINE_MS)
+
+
+async def test_a_project_too_large_for_a_snapshot_is_read_as_a_list(
+    node_factory: NodeFactory, console_factory: ConsoleFactory
+) -> None:
+    """The page says so, reads the list that the snapshot names, and follows the changes from there on."""
+    node = await node_factory(env={"SESSIONCAST_SNAPSHOT_MAX": "3"})
+    console = await console_factory(node)
+    page = console.page
+    async with Client(node.url) as client:
+        session = await _running_session(client)
+        for number in range(4):
+            await client.tasks.create("demo", f"T{number}")
+        await console.open("demo")
+        await console.live()
+        await expect(page.get_by_text("too large to list whole")).to_be_visible(timeout=DEADLINE_MS)
+        await expect(page.locator("nav .task")).to_have_count(5, timeout=DEADLINE_MS)
+        await expect(page.locator("nav a.session")).to_have_count(1, timeout=DEADLINE_MS)
+        await client.sessions.patch(session.id, status="running")
+        await expect(page.locator("nav .status")).to_have_text("running", timeout=DEADLINE_MS)

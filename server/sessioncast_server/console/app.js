@@ -34,6 +34,7 @@ function open(name) {
   project = name;
   loaded = false;
   board.replace([]);
+  byId("too-large").hidden = true;
   localStorage.setItem(PROJECT, name);
   byId("project").value = name;
   say(byId("token-project"), name);
@@ -67,7 +68,7 @@ function onState(state, detail) {
 function onSnapshot(from, frame, renewed) {
   board.replace(frame.resources);
   loaded = true;
-  byId("tasks-note").hidden = true;
+  byId("too-large").hidden = !frame.too_large;
   if (frame.too_large) readLists(from, frame.read);
   selection.replaced(renewed);
   draw();
@@ -81,8 +82,6 @@ function onEvent(event) {
 
 // Too much for a snapshot: the newest of the list it names. Versions settle who is newer, an event or an answer.
 async function readLists(from, paths) {
-  byId("tasks-note").hidden = false;
-  say(byId("tasks-note"), "This project is too large to list whole: the newest tasks, and whatever changes.");
   try {
     const tasks = (await read(`${paths[0]}?limit=${MAX_TASKS}`)).data;
     for (const task of tasks) if (from === stream) board.task(task);
@@ -106,12 +105,7 @@ function draw() {
     drawing = false;
     const rows = board.rows();
     list.draw(rows, address, selection.id);
-    if (loaded && rows.length === 0) {
-      byId("tasks-note").hidden = false;
-      say(byId("tasks-note"), "No tasks yet. They appear here as they are made.");
-    } else if (rows.length > 0 && byId("tasks-note").textContent.startsWith("No tasks")) {
-      byId("tasks-note").hidden = true;
-    }
+    byId("no-tasks").hidden = !loaded || rows.length > 0;
     selection.draw();
   });
 }

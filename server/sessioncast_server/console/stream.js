@@ -124,6 +124,7 @@ export class Stream {
     this.#idle = setTimeout(() => {
       this.#stale = true;
       this.#tries = 0;
+      this.#on.state("stale", {});
       abort.abort();
     }, IDLE_MS);
   }

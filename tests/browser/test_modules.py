@@ -1,0 +1,114 @@
+"""The console's modules, called by a script in the page."""
+
+from typing import Any
+
+import pytest
+
+from support.node import Node
+from support.screen import Console
+
+# Text of a stream, and the events in it: (type, data, last event id). WHATWG HTML, section 9.2.6, and its odd corners.
+STREAMS: list[tuple[str, list[tuple[str, str, str]], str]] = [
+    ("data: a\n\n", [("message", "a", "")], ""),
+    ("data\n\ndata\ndata\n\ndata:", [("message", "", ""), ("message", "\n", "")], ""),
+    ("data:a\r\n\r\ndata: b\r\rdata:  c\n\n", [("message", "a", ""), ("message", "b", ""), ("message", " c", "")], ""),
+    (": note\nevent: x\nid: 7\ndata: a\n\ndata: b\n\n", [("x", "a", "7"), ("message", "b", "7")], "7"),
+    ("id: 8\n\n", [], "8"),
+    ("id: 8\n\nid\ndata: a\n\n", [("message", "a", "")], ""),
+    ("id: 1\0\ndata: a\n\nretry: x\nretry: 1\nunknown: 2\n\nid: 9\ndata: never ended", [("message", "a", "")], ""),
+]
+
+
+@pytest.fixture
+async def modules(node: Node, console: Console) -> Console:
+    """A page that can import them."""
+    await console.page.goto(f"{node.url}/console/config.json")
+    return console
+
+
+async def test_a_stream_is_read_by_the_rules(modules: Console) -> None:
+    """However the text is cut, the same events come out, with the id that a reconnect has to send."""
+    script = """async ([text, size]) => {
+        const { SseParser } = await import("/console/sse.js");
+        const parser = new SseParser(), events = [];
+        for (let at = 0; at < text.length; at += size) events.push(...parser.feed(text.slice(at, at + size)));
+        return [events.map(({ type, data, lastEventId }) => [type, data, lastEventId]), parser.lastEventId];
+    }"""
+    for text, events, last in STREAMS:
+        for size in (1, 2, 3, len(text)):
+            found = await modules.page.evaluate(script, [text, size])
+            assert found == [[list(event) for event in events], last], (text, size)
+
+
+OUTPUT = """async ([known, events, stored]) => {
+    const { Output } = await import("/console/output.js");
+    const asked = [], shown = [];
+    window.fetch = async (path) => {
+        const after = Number(new URL(path, location).searchParams.get("after"));
+        asked.push(after);
+        const all = Array.from({ length: stored }, (_, at) => ({ seq: at + 1, text: String(at + 1) }));
+        return new Response(JSON.stringify({ data: all.slice(after, after + 200), next: null }));
+    };
+    await new Promise((loaded) => {
+        const output = new Output("s", {
+            chunk: ({ seq }) => shown.push(seq),
+            loaded: () => output.shown >= stored && loaded(),
+            failed: (error) => { throw error; },
+        });
+        output.know(known);
+        for (const [first, last, carried] of events) {
+            const chunks = carried ? Array.from({ length: last - first + 1 }, (_, at) => ({ seq: first + at })) : [];
+            output.take({ first, last, chunks });
+        }
+    });
+    return [shown, asked];
+}"""
+
+
+@pytest.mark.parametrize(
+    ("known", "events", "stored", "asked"),
+    [
+        pytest.param(0, [(1, 2, True), (3, 3, True)], 3, [], id="in order"),
+        pytest.param(0, [(1, 3, True), (2, 4, True), (1, 4, True)], 4, [], id="overlapping"),
+        pytest.param(0, [(1, 2, True), (5, 6, True)], 6, [2], id="hole"),
+        pytest.param(0, [(1, 2, True), (3, 4, False)], 4, [2], id="chunkless"),
+        pytest.param(450, [], 450, [0, 200, 400], id="known from a snapshot"),
+        pytest.param(3, [(4, 5, True), (6, 6, True)], 6, [0], id="event before the reading's answer"),
+    ],
+)
+async def test_output_is_shown_once_and_in_order(
+    modules: Console, known: int, events: list[Any], stored: int, asked: list[int]
+) -> None:
+    """Each chunk once, in order of `seq`, whatever events carry; only what is missing is asked for."""
+    found = await modules.page.evaluate(OUTPUT, [known, events, stored])
+    assert found == [list(range(1, stored + 1)), asked]
+
+
+async def test_the_highest_version_wins(modules: Console) -> None:
+    """An older session does not undo a newer one, an ended one does not come back, and output moves its own fields."""
+    script = """async () => {
+        const { Board } = await import("/console/board.js");
+        const board = new Board();
+        const at = (second) => `2026-01-01T00:00:0${second}Z`;
+        const session = (version, more) =>
+            ({ id: "s", version, deleted_at: null, output_seq: 0, last_activity_at: at(0), ...more });
+        const told = () => {
+            const { version, output_seq, last_activity_at } = board.sessions.get("s") ?? {};
+            return [version ?? null, output_seq ?? null, last_activity_at ?? null];
+        };
+        const seen = [];
+        board.session(session(2)); seen.push(told());
+        board.session(session(1)); seen.push(told());
+        const data = { first: 1, last: 3, chunks: [] };
+        board.take({ type: "session.output", session_id: "s", at: at(5), data }); seen.push(told());
+        board.take({ type: "session.updated", data: session(3, { output_seq: 2 }) }); seen.push(told());
+        board.take({ type: "session.replaced", data: session(4, { deleted_at: at(6) }) }); seen.push(told());
+        board.session(session(3)); seen.push(told());
+        return seen;
+    }"""
+    start, later = "2026-01-01T00:00:00Z", "2026-01-01T00:00:05Z"
+    gone = [None, None, None]
+    assert await modules.page.evaluate(script) == [
+        *([2, 0, start], [2, 0, start], [2, 3, later], [3, 3, later]),
+        *(gone, gone),
+    ]
