@@ -15,7 +15,7 @@ from sessioncast_server.problems import Problem, busy, invalid, not_found, stale
 from sessioncast_server.sessions import refusals, statements
 from sessioncast_server.sessions.record import Record, slot_of
 from sessioncast_server.sessions.rules import Decision, Difference, OnConflict, compare, decide, status_when_replaced
-from sessioncast_server.tasks.metadata import merged_metadata
+from sessioncast_server.tasks.rules import merged_metadata
 from sessioncast_server.tasks.service import lock_task
 from sessioncast_shared.codes import Code
 from sessioncast_shared.events import EventType

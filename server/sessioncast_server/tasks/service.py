@@ -14,7 +14,7 @@ from sessioncast_server.db.transaction import ReadTx, Staged, WriteTx
 from sessioncast_server.db.types import IdList, UtcTime, any_of
 from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.problems import busy, not_found, stale
-from sessioncast_server.tasks.metadata import merged_metadata
+from sessioncast_server.tasks.rules import merged_metadata
 from sessioncast_server.tasks.tables import TaskRow
 from sessioncast_shared.events import EventType, Kind
 

@@ -1,4 +1,4 @@
-"""Metadata of tasks and sessions: what users keep beside them, as JSON text."""
+"""Rules of metadata: what users keep beside tasks and sessions, as JSON text."""
 
 from typing import Any
 
