@@ -1,7 +1,5 @@
 """The console's modules, called by a script in the page."""
 
-from typing import Any
-
 import pytest
 
 from support.node import Node
@@ -65,23 +63,22 @@ OUTPUT = """async ([known, events, stored]) => {
 }"""
 
 
-@pytest.mark.parametrize(
-    ("known", "events", "stored", "asked"),
-    [
-        pytest.param(0, [(1, 2, True), (3, 3, True)], 3, [], id="in order"),
-        pytest.param(0, [(1, 3, True), (2, 4, True), (1, 4, True)], 4, [], id="overlapping"),
-        pytest.param(0, [(1, 2, True), (5, 6, True)], 6, [2], id="hole"),
-        pytest.param(0, [(1, 2, True), (3, 4, False)], 4, [2], id="chunkless"),
-        pytest.param(450, [], 450, [0, 200, 400], id="known from a snapshot"),
-        pytest.param(3, [(4, 5, True), (6, 6, True)], 6, [0], id="event before the reading's answer"),
-    ],
-)
-async def test_output_is_shown_once_and_in_order(
-    modules: Console, known: int, events: list[Any], stored: int, asked: list[int]
-) -> None:
+# What is known from a snapshot, events (first, last, whether with chunks), chunks in the store, readings asked for.
+OUTPUTS: dict[str, tuple[int, list[tuple[int, int, bool]], int, list[int]]] = {
+    "in order": (0, [(1, 2, True), (3, 3, True)], 3, []),
+    "overlapping": (0, [(1, 3, True), (2, 4, True), (1, 4, True)], 4, []),
+    "a hole": (0, [(1, 2, True), (5, 6, True)], 6, [2]),
+    "without chunks": (0, [(1, 2, True), (3, 4, False)], 4, [2]),
+    "known from a snapshot": (450, [], 450, [0, 200, 400]),
+    "an event before the reading's answer": (3, [(4, 5, True), (6, 6, True)], 6, [0]),
+}
+
+
+async def test_output_is_shown_once_and_in_order(modules: Console) -> None:
     """Each chunk once, in order of `seq`, whatever events carry; only what is missing is asked for."""
-    found = await modules.page.evaluate(OUTPUT, [known, events, stored])
-    assert found == [list(range(1, stored + 1)), asked]
+    for case, (known, events, stored, asked) in OUTPUTS.items():
+        found = await modules.page.evaluate(OUTPUT, [known, events, stored])
+        assert found == [list(range(1, stored + 1)), asked], case
 
 
 async def test_the_highest_version_wins(modules: Console) -> None:
