@@ -55,6 +55,9 @@ async def test_what_was_acknowledged_outlives_a_kill(node_factory: NodeFactory) 
                 await writer.more(15)
             node.kill()
             await node.start()
+            await writers[0].more(1)
+            for follower in followers:  # each has come back before the next kill
+                await follower.reach(writers[0].last.position)
         for writer in writers:
             await writer.more(5)
             await writer.stop()
