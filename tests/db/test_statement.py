@@ -89,7 +89,8 @@ def test_a_list_of_ids_is_one_parameter() -> None:
     """However many ids, the text is the same: an array for PostgreSQL, JSON for SQLite."""
     statement = Statement(select(_T.c.id).where(any_of(_T.c.id, bindparam("ids", type_=IdList))))
     assert "= ANY(%(ids)s" in statement.on(POSTGRESQL).sql
-    assert "IN (SELECT value FROM json_each(:ids))" in statement.on(SQLITE).sql
+    # Not «… = 1», which SQLAlchemy adds to what it does not know for a condition: no index serves that.
+    assert statement.on(SQLITE).sql.endswith("IN (SELECT value FROM json_each(:ids))")
     assert statement.on(POSTGRESQL).bind({"ids": ("a", "b")}) == {"ids": ["a", "b"]}
     assert statement.on(SQLITE).bind({"ids": ("a", 'b"')}) == {"ids": '["a","b\\""]'}
     assert statement.on(SQLITE).bind({"ids": []}) == {"ids": "[]"}

@@ -59,6 +59,7 @@ class any_of(ColumnElement[bool]):  # noqa: N801  reads as a function, like SQLA
 
     inherit_cache = False
     type = Boolean()
+    _is_implicitly_boolean = True  # else SQLite gets `… IN (…) = 1`, for which no index is of use
 
     def __init__(self, column: Any, ids: Any) -> None:
         self.column = column
