@@ -1,0 +1,166 @@
+"""Every statement of a lookup or a replay finds its rows by an index, on both databases."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from itertools import combinations
+from typing import Any
+
+import psycopg
+import pytest
+
+from sessioncast_server.channels import janitor, log
+from sessioncast_server.channels.audience import EVERYBODY, Audience
+from sessioncast_server.db.sqlite import path_of
+from sessioncast_server.db.statement import Statement
+from sessioncast_server.exchange import once
+from sessioncast_server.projects import service as projects
+from sessioncast_server.sessions import statements as sessions
+from sessioncast_server.tasks import service as tasks
+from sessioncast_shared.events import Kind
+from sessioncast_shared.filters import Filter
+from support.plans import Plan, postgres_plan, sqlite_plan
+
+_AT = datetime(2026, 1, 1, tzinfo=UTC)
+_ID = "01a1fbf3-0652-7a1a-8470-4cdb3c91977b"
+_IDS = [_ID, _ID.replace("0", "f")]
+_PAGE = {"before_at": _AT, "before_id": _ID, "limit": 50}
+
+Case = tuple[str, Statement, dict[str, Any], set[str]]
+"""Name, statement, parameters, and the indexes of which one must be searched."""
+
+
+def _audiences() -> Iterator[Case]:
+    """Replay and poll for every shape of a filter, and the newest event for each."""
+    wishes: dict[str, Any] = {"tasks": _IDS, "sessions": _IDS, "threads": _IDS}
+    shapes = [shape for size in range(4) for shape in combinations(wishes, size)]
+    for shape in shapes:
+        for kinds in (None, [Kind.SESSION]):
+            chosen = {name: wishes[name] for name in shape}
+            audience = Audience(Filter.of(**chosen, kinds=kinds))
+            indexes = {f"ix_event_{name.removesuffix('s')}" for name in shape} or {"event_pkey", "ix_event_kind"}
+            params = {"channel": "p-7", "after": 10, "upto": 2**62, **audience.ids}
+            name = f"{'+'.join(shape) or 'project'}{' of kinds' if kinds else ''}"
+            # A replay reads a short range next to the head: the primary key serves it whatever the filter.
+            yield f"replay {name}", audience.statement(log._EVENT), params | {"limit": 301}, indexes | {"event_pkey"}
+            newest = audience.statement(log._EVENT, newest_first=True)
+            yield f"newest {name}", newest, params | {"after": 0, "limit": 1}, indexes
+    yield (
+        "replay everybody",
+        EVERYBODY.statement(log._EVENT),
+        {"channel": "p-7", "after": 1, "upto": 9, "limit": 9},
+        {"event_pkey"},
+    )
+
+
+def _sessions() -> Iterator[Case]:
+    names = ("phase", "debug", "before_id", "live")
+    for size in range(5):
+        for conditions in combinations(names, size):
+            params = {"task_id": _ID, "phase": "run", "debug": False, **_PAGE}
+            used = {"task_id", "limit", *conditions} | ({"before_at"} if "before_id" in conditions else set())
+            chosen = {name: value for name, value in params.items() if name in used}
+            statement = sessions.list_of(frozenset(conditions))
+            yield f"sessions by {conditions}", statement, chosen, {"ix_session_lookup", "ix_session_page"}
+    pkey = {"session_pkey", "sqlite_autoindex_session_1"}
+    yield "session", sessions.GET, {"session_id": _ID}, pkey
+    yield "session, locked", sessions.LOCK, {"session_id": _ID}, pkey
+    yield "slot", sessions.IN_SLOT, {"slot": "s"}, {"ux_session_slot"}
+    yield "slot, locked", sessions.LOCK_SLOT, {"slot": "s"}, {"ux_session_slot"}
+    yield "sessions by ids", sessions.BY_IDS, {"ids": _IDS, "limit": 9}, pkey
+    yield "live of project", sessions.LIVE_OF_PROJECT, {"project_id": "p-7", "limit": 5001}, {"ix_session_live"}
+    lookups = {"ix_session_lookup", "ix_session_page"}
+    yield "live of tasks", sessions.LIVE_OF_TASKS, {"ids": _IDS, "limit": 9}, lookups
+    page = {"session_id": _ID, "after": 3, "upto": 2**62, "limit": 9}
+    yield "output", sessions.OUTPUT, page, {"session_output_pkey"}
+
+
+def _others() -> Iterator[Case]:
+    task_key = {"task_pkey", "sqlite_autoindex_task_1"}
+    yield "task", tasks._GET, {"task_id": _ID}, task_key
+    yield "tasks by ids", tasks._BY_ID, {"ids": _IDS, "limit": 9}, task_key
+    for (titled, paged), statement in tasks._LISTS.items():
+        params = {"project_id": "p-7", "limit": 9} | ({"title": "T"} if titled else {}) | (_PAGE if paged else {})
+        yield f"tasks {titled} {paged}", statement, params, {"ix_task_title"} if titled else {"ix_task_page"}
+    yield "project", projects._GET, {"project_id": "p-7"}, {"project_pkey", "sqlite_autoindex_project_1"}
+    channel_key = {"channel_pkey", "sqlite_autoindex_channel_1"}
+    yield "head", log._HEAD, {"channel": "p-7"}, channel_key
+    yield "heads", log._HEADS, {"channels": ["p-7", "p-8"]}, channel_key
+    window = {"channel": "p-7", "floor": 0, "upto": 10, "before": _AT}
+    yield "what may go", janitor._OLD, window, {"event_pkey"}
+    yield "going", janitor._DELETE, {"channel": "p-7", "upto": 10}, {"event_pkey"}
+    key = {"idempotency_key_pkey", "sqlite_autoindex_idempotency_key_1"}
+    yield "kept answer", once._KEPT, {"key": "k"}, key
+    yield "expired answer", once._FORGET, {"key": "k", "before": _AT}, key | {"ix_idempotency_key_age"}
+    yield "expired answers", once._EXPIRE, {"before": _AT, "limit": 9}, {"ix_idempotency_key_age"}
+
+
+ALL = [*_audiences(), *_sessions(), *_others()]
+# Both databases walk a channel's log backwards for these: right, but as long as the log for what was quiet for long.
+WALKS = [case for case in ALL if case[0].startswith("newest ") and not case[0].startswith("newest project")]
+CASES = [case for case in ALL if case not in WALKS]
+
+_FILL = """
+INSERT INTO project (id, created_at) SELECT 'p-' || n, {now} FROM {numbers};
+INSERT INTO channel (project_id, epoch, head, floor) SELECT 'p-' || n, 'e', 500, 0 FROM {numbers};
+INSERT INTO task (id, project_id, title, metadata, version, created_at, updated_at)
+    SELECT 't-' || n, 'p-' || n % 20, 'T' || n % 7, '{{}}', 1, {now}, {now} FROM {numbers};
+INSERT INTO session (id, project_id, task_id, phase, debug, slot, model_name, model, agent, user_id, status, version,
+        fence, metadata, output_seq, last_activity_at, created_at, updated_at, deleted_at)
+    SELECT 's-' || n, 'p-' || n % 500, 't-' || n, 'run', {false}, 't-' || n, 'm', '{{}}', 'null', 'u', 'pending', 1,
+        1, '{{}}', 0, {now}, {now}, {now}, CASE WHEN n % 2 = 0 THEN {now} END FROM {numbers};
+INSERT INTO event (project_id, "offset", type, kind, at, task_id, session_id, data)
+    SELECT 'p-' || n % 20, n, 'session.updated', CASE WHEN n % 3 = 0 THEN 'output' ELSE 'session' END, {now},
+        't-' || n % 100, 's-' || n % 300, '{{}}' FROM {numbers};
+INSERT INTO session_output (session_id, seq, stream, text, at)
+    SELECT 's-' || n % 100, n, 'stdout', 'x', {now} FROM {numbers};
+INSERT INTO idempotency_key (id, body_digest, created_at) SELECT 'k-' || n, '', {now} FROM {numbers};
+"""
+
+
+@pytest.fixture
+def sqlite_filled(sqlite_url: str) -> Iterator[sqlite3.Connection]:
+    """A SQLite file with some rows, analysed."""
+    numbers = "(WITH RECURSIVE n(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < 2999) SELECT n FROM n)"
+    with closing(sqlite3.connect(path_of(sqlite_url))) as connection:
+        now = "'2026-01-01T00:00:00.000000Z'"
+        connection.executescript(_FILL.format(now=now, false="0", numbers=numbers))
+        yield connection
+
+
+@pytest.fixture
+def postgres_filled(migrated_postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
+    """A PostgreSQL database with some rows, analysed."""
+    with psycopg.connect(migrated_postgres_url, autocommit=True) as connection:
+        numbers = "generate_series(0, 2999) AS numbers(n)"
+        for statement in _FILL.format(now="now()", false="false", numbers=numbers).split(";"):
+            connection.execute(statement.encode())
+        connection.execute("ANALYZE")
+        connection.execute("SET enable_seqscan = off")
+        yield connection
+
+
+def _wrong(cases: list[tuple[Case, Plan]]) -> list[str]:
+    return [
+        f"{name}: {plan.text}" for (name, _, _, indexes), plan in cases if plan.scanned or not (plan.indexes & indexes)
+    ]
+
+
+@pytest.mark.xfail(strict=True, reason="the newest event of some ids is looked for in the whole channel")
+def test_sqlite_finds_the_newest_event_of_ids_by_their_index(sqlite_filled: sqlite3.Connection) -> None:
+    """The newest event of a task or session is found without walking the channel's log."""
+    assert _wrong([(case, sqlite_plan(sqlite_filled, case[1], case[2])) for case in WALKS]) == []
+
+
+@pytest.mark.parametrize("analysed", [False, True], ids=["unanalysed", "analysed"])
+def test_sqlite_searches_by_index(sqlite_filled: sqlite3.Connection, *, analysed: bool) -> None:
+    """No statement reads a whole table on SQLite, with and without statistics."""
+    if analysed:
+        sqlite_filled.execute("ANALYZE")
+    assert _wrong([(case, sqlite_plan(sqlite_filled, case[1], case[2])) for case in CASES]) == []
+
+
+def test_postgresql_searches_by_index(postgres_filled: psycopg.Connection[Any]) -> None:
+    """No statement has to read a whole table on PostgreSQL."""
+    assert _wrong([(case, postgres_plan(postgres_filled, case[1], case[2])) for case in CASES]) == []
