@@ -129,6 +129,7 @@ class Groups:
         return [self._by_id.setdefault(id_, set()) for id_ in ids] if ids else [self._wide]
 
 
-def _ids(group: Group) -> tuple[str, ...]:
+def _ids(group: Group) -> set[str]:
+    # A set: clients choose ids of threads, so a thread may have the id of a session.
     wishes = group.audience.filter
-    return wishes.tasks + wishes.sessions + wishes.threads
+    return {*wishes.tasks, *wishes.sessions, *wishes.threads}
