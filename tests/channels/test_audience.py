@@ -37,7 +37,7 @@ async def test_wants_is_what_the_statement_reads(rig: Rig) -> None:
     everything = Audience(Filter(), threads=True)
 
     def read(tx: ReadTx, audience: Audience) -> list[Any]:
-        return rig.log.read(tx, "p", audience, after=0, limit=1000)
+        return rig.log.read(tx, "p", audience, after=0, limit=1000, size=1 << 30).entries
 
     log = await rig.database.read(read, everything)
     assert len(log) == 36

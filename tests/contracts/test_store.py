@@ -11,7 +11,6 @@ import psycopg
 import pytest
 from sqlalchemy import bindparam, select
 
-from sessioncast_server.channels.audience import EVERYBODY
 from sessioncast_server.channels.log import head_of
 from sessioncast_server.db.errors import UniqueError
 from sessioncast_server.db.sqlite import path_of
@@ -143,7 +142,7 @@ async def test_offsets_equal_commit_order(store: Store) -> None:
     outcomes = await asyncio.gather(*map(writer, range(16)))
     mine = {offset: title for outcome in outcomes for offset, title in outcome.items()}
     assert sorted(mine) == list(range(1, 161))
-    entries = await store.database.read(store.log.read, PROJECT, EVERYBODY, after=0, limit=1000)
+    entries = await store.entries()
     assert [entry.offset for entry in entries] == list(range(1, 161))
     assert all(f'"title":"{mine[entry.offset]}"'.encode() in entry.body for entry in entries)
 

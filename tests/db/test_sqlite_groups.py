@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from sessioncast_server.channels.audience import EVERYBODY
 from sessioncast_server.db.errors import CommitUnknownError, DatabaseError, UnavailableError
 from sessioncast_server.db.migrate import migrate
 from sessioncast_server.db.sqlite import lock, path_of
@@ -23,7 +22,7 @@ from sessioncast_server.db.sqlite_writer import GroupLimits
 from sessioncast_server.db.statement import Text
 from sessioncast_server.db.transaction import WriteTx
 from support.gate import Gate
-from support.store import PROJECT, Store, add, opened
+from support.store import Store, add, opened
 from support.waiting import until
 
 _BIG = Text(sqlite="UPDATE task SET metadata = :text")
@@ -76,7 +75,7 @@ KILLERS: list[tuple[Callable[[WriteTx], None], str]] = [
 async def the_log_is_whole(store: Store) -> None:
     """Head, events and rows say the same."""
     offset = (await store.head()).offset
-    entries = await store.database.read(store.log.read, PROJECT, EVERYBODY, after=0, limit=10_000)
+    entries = await store.entries()
     assert [entry.offset for entry in entries] == list(range(1, offset + 1))
     bodies = b"\n".join(entry.body for entry in entries)
     titles = await store.titles()

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sessioncast_server.broker.base import Announcement
-from sessioncast_server.channels.log import Head, Log, head_of
+from sessioncast_server.channels.audience import EVERYBODY, Audience
+from sessioncast_server.channels.log import Entry, Head, Log, head_of
 from sessioncast_server.db.database import CommitListener, Database
 from sessioncast_server.db.postgres import PostgresDatabase
 from sessioncast_server.db.sqlite import SqliteDatabase, path_of
@@ -64,6 +65,12 @@ class Store:
     async def head(self) -> Head:
         """Where the project's log ends."""
         return await self.database.read(head_of, PROJECT)
+
+    async def entries(self, audience: Audience = EVERYBODY, *, after: int = 0) -> list[Entry]:
+        """All events for an audience after an offset."""
+        stretch = await self.database.read(self.log.read, PROJECT, audience, after=after, limit=100_000, size=1 << 30)
+        assert not stretch.more
+        return stretch.entries
 
     @property
     def is_sqlite(self) -> bool:

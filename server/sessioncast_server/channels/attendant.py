@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sessioncast_server.channels.counters import Counters
 from sessioncast_server.channels.framing import Opening
-from sessioncast_server.channels.log import Entry, Head, Log, head_of
+from sessioncast_server.channels.log import Entry, Head, Log, Stretch, head_of
 from sessioncast_server.channels.snapshot import Snapshot, Snapshots
 from sessioncast_server.channels.subscriber import State, Subscriber
 from sessioncast_server.db.database import Database
@@ -38,10 +38,10 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A piece of the log, and the head it was read under. `entries` is None where the log no longer reaches back."""
+    """A piece of the log, and the head it was read under. `stretch` is None where the log no longer reaches back."""
 
     head: Head
-    entries: list[Entry] | None
+    stretch: Stretch | None
 
 
 class Attendant:
@@ -83,25 +83,23 @@ class Attendant:
                 await self._read_on(subscriber)
 
     async def _read_on(self, subscriber: Subscriber) -> None:
-        channel, limits = subscriber.channel, subscriber.channel.limits
-        page = await self._page(channel, subscriber.group.audience, subscriber.cursor, limits.replay_events + 1)
+        channel = subscriber.channel
+        page = await self._page(channel, subscriber.group.audience, subscriber.cursor)
         if page.head.epoch != subscriber.epoch:
             await channel.reached(page.head.offset, page.head.epoch)
             await self._resync(subscriber, "epoch")
-        elif page.entries is None:
+        elif page.stretch is None:
             await self._resync(subscriber, "expired")
-        elif _too_much(page.entries, channel) and not subscriber.patient and subscriber.wants_snapshots:
+        elif _too_much(page.stretch, channel) and not subscriber.patient and subscriber.wants_snapshots:
             await self._resync(subscriber, "too_far_behind")
         else:
-            await self._feed_page(subscriber, page)
+            await self._feed_page(subscriber, page.stretch, page.head.offset)
 
-    async def _feed_page(self, subscriber: Subscriber, page: Page) -> None:
-        """Hand on a page of the log. Contiguous: it holds all that is for this audience up to its end."""
-        entries = page.entries or []
-        full = len(entries) > subscriber.channel.limits.replay_events
+    async def _feed_page(self, subscriber: Subscriber, stretch: Stretch, head: int) -> None:
+        """Hand on a piece of the log. Contiguous: it holds all that is for this audience up to its end."""
         # The log may be ahead of what this node was told; the rest comes by the ring.
-        upto = entries[-1].offset if full else page.head.offset
-        for block in _blocks(entries, subscriber.channel.limits.block_bytes):
+        upto = stretch.entries[-1].offset if stretch.more else head
+        for block in _blocks(stretch.entries, subscriber.channel.limits.block_bytes):
             subscriber.cursor = block[-1].offset
             self._count.delivered(len(block))
             await subscriber.feed(subscriber.group.framing.events(block))
@@ -110,7 +108,7 @@ class Attendant:
 
     async def _resume(self, subscriber: Subscriber, position: Position, *, patient: bool) -> None:
         channel, group = subscriber.channel, subscriber.group
-        entries: list[Entry] | None
+        stretch: Stretch | None
         channel.flush()  # so that the position is not ahead of what followers have
         subscriber.epoch = position.epoch  # the channel may have been in another life when the stream was opened
         if channel.epoch == position.epoch and channel.ring.reaches(position.offset):
@@ -120,15 +118,16 @@ class Attendant:
                 for entry in channel.ring.after(position.offset)
                 if entry.offset <= end and group.audience.wants(entry.route)
             ]
+            stretch = Stretch(entries, more=False)
         else:
-            page = await self._page(channel, group.audience, position.offset, channel.limits.replay_events + 1)
-            entries, end = page.entries, page.head.offset
-            if page.head.epoch != position.epoch or entries is None:
+            page = await self._page(channel, group.audience, position.offset)
+            stretch, end = page.stretch, page.head.offset
+            if page.head.epoch != position.epoch or stretch is None:
                 reason = "epoch" if page.head.epoch != position.epoch else "expired"
                 await self._open_gap(subscriber, position, reason)
                 return
         here = Position(position.epoch, end)
-        if _too_much(entries, channel):
+        if _too_much(stretch, channel):
             if not patient:
                 opening = Opening("snapshot", here, position, here, "replay_too_long")
                 await self._open_fresh(subscriber, opening, position)
@@ -138,10 +137,10 @@ class Attendant:
             subscriber.cursor = position.offset
             await subscriber.feed(subscriber.sink.opening(Opening("resumed", position, position)))
             return
-        self._count.replayed(len(entries))
+        self._count.replayed(len(stretch.entries))
         subscriber.cursor = end
         await subscriber.feed(subscriber.sink.opening(Opening("resumed", here, position, here)))
-        for block in _blocks(entries, channel.limits.block_bytes):
+        for block in _blocks(stretch.entries, channel.limits.block_bytes):
             self._count.delivered(len(block))
             await subscriber.feed(group.framing.events(block))
         if end_mark := group.framing.replayed(here):
@@ -209,19 +208,24 @@ class Attendant:
                 return "future"
         return None
 
-    async def _page(self, channel: "Channel", audience: "Audience", after: int, limit: int) -> Page:
-        return await self._database.observe(self._read_page, channel.name, audience, after, limit)
+    async def _page(self, channel: "Channel", audience: "Audience", after: int) -> Page:
+        limits = channel.limits
+        return await self._database.observe(
+            self._read_page, channel.name, audience, after, limits.replay_events, limits.replay_bytes
+        )
 
-    def _read_page(self, tx: ReadTx, channel: str, audience: "Audience", after: int, limit: int) -> Page:
+    def _read_page(self, tx: ReadTx, channel: str, audience: "Audience", after: int, limit: int, size: int) -> Page:
         head = head_of(tx, channel)
         if after < head.floor:
             return Page(head, None)
-        return Page(head, self._log.read(tx, channel, audience, after=after, limit=limit))
+        return Page(head, self._log.read(tx, channel, audience, after=after, limit=limit, size=size))
 
 
-def _too_much(entries: list[Entry], channel: "Channel") -> bool:
-    limits = channel.limits
-    return len(entries) > limits.replay_events or sum(len(entry.body) for entry in entries) > limits.replay_bytes
+def _too_much(stretch: Stretch, channel: "Channel") -> bool:
+    limits, entries = channel.limits, stretch.entries
+    if stretch.more or len(entries) > limits.replay_events:
+        return True
+    return sum(len(entry.body) for entry in entries) > limits.replay_bytes
 
 
 def _blocks(entries: list[Entry], size: int) -> Iterator[list[Entry]]:

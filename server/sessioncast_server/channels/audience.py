@@ -46,16 +46,16 @@ class Audience:
         lists = {"tasks": wishes.tasks, "sessions": wishes.sessions, "threads": wishes.threads, "kinds": wishes.kinds}
         return {name: list(ids) for name, ids in lists.items() if ids}
 
-    def statement(self, event: Any, *, newest_first: bool = False) -> Statement:
+    def statement(self, event: Any) -> Statement:
         """The statement that reads this audience's events with `after < offset <= upto`.
 
         One is compiled per shape of a filter, not per filter.
         """
-        return _statement(event, frozenset(self.ids), self.threads, newest_first)
+        return _statement(event, frozenset(self.ids), self.threads)
 
 
 @cache
-def _statement(event: Any, lists: frozenset[str], threads: bool, newest_first: bool) -> Statement:
+def _statement(event: Any, lists: frozenset[str], threads: bool) -> Statement:
     columns = {"tasks": event.c.task_id, "sessions": event.c.session_id, "threads": event.c.thread_id}
     wanted = [any_of(columns[name], bindparam(name, type_=IdList)) for name in sorted(lists & columns.keys())]
     query = select(event).where(
@@ -69,11 +69,7 @@ def _statement(event: Any, lists: frozenset[str], threads: bool, newest_first: b
         query = query.where(event.c.kind != Kind.THREAD.value)
     if "kinds" in lists:
         query = query.where(any_of(event.c.kind, bindparam("kinds", type_=IdList)))
-    return Statement(
-        query.order_by(event.c.offset.desc() if newest_first else event.c.offset).limit(
-            bindparam("limit", type_=BigInteger)
-        )
-    )
+    return Statement(query.order_by(event.c.offset).limit(bindparam("limit", type_=BigInteger)))
 
 
 EVERYBODY = Audience(Filter(), threads=True)

@@ -31,7 +31,7 @@ class ChannelLimits:
         replay_events, replay_bytes: a replay over either becomes a snapshot.
         snapshot_interval_s: a stream is given no two snapshots closer together: it is closed as too slow.
         send_deadline_s: how long a sink may stay full.
-        log_page: events read from the log at a time.
+        log_page, log_bytes: what is read from the log at a time.
     """
 
     ring_events: int = 4096
@@ -44,6 +44,7 @@ class ChannelLimits:
     snapshot_interval_s: float = 5.0
     send_deadline_s: float = 30.0
     log_page: int = 500
+    log_bytes: int = 1 << 20
 
 
 class Channel:

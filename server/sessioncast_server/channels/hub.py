@@ -17,7 +17,7 @@ from sessioncast_server.channels.audience import EVERYBODY, Audience
 from sessioncast_server.channels.channel import Channel, ChannelLimits
 from sessioncast_server.channels.counters import Counters
 from sessioncast_server.channels.framing import Framing, Sink
-from sessioncast_server.channels.log import Entry, Head, Log, head_of, heads_of
+from sessioncast_server.channels.log import Head, Log, Stretch, head_of, heads_of
 from sessioncast_server.channels.ring import Budget
 from sessioncast_server.channels.snapshot import Snapshots
 from sessioncast_server.channels.subscriber import State, Subscriber
@@ -309,11 +309,10 @@ class Hub:
             again = channel.read_again
 
     async def _read(self, channel: Channel) -> None:
-        page = self._limits.channel.log_page
         while True:
             known = channel.head if channel.opened.is_set() else None
-            head, entries = await self._database.observe(
-                self._read_page, channel.name, None if known is None else known.offset, page
+            head, stretch = await self._database.observe(
+                self._read_page, channel.name, None if known is None else known.offset
             )
             if known is None:
                 channel.begin(head)
@@ -329,20 +328,23 @@ class Hub:
                     self._catch_up(subscriber)
                 channel.take_early()
                 return
-            fresh = [entry for entry in entries if entry.offset > channel.last]
+            fresh = [entry for entry in stretch.entries if entry.offset > channel.last]
             if fresh:
                 self._count.hole(len(fresh), healed=True)
                 channel.take(fresh)
             channel.take_early()
-            if len(entries) < page:
+            if not stretch.more:
                 return
             channel.flush()
 
-    def _read_page(self, tx: ReadTx, name: str, after: int | None, limit: int) -> tuple[Head, list[Entry]]:
+    def _read_page(self, tx: ReadTx, name: str, after: int | None) -> tuple[Head, Stretch]:
         head = head_of(tx, name)
         if after is None or after >= head.offset or after < head.floor:
-            return head, []
-        return head, self._log_table.read(tx, name, EVERYBODY, after=after, limit=limit)
+            return head, Stretch([], more=False)
+        limits = self._limits.channel
+        return head, self._log_table.read(
+            tx, name, EVERYBODY, after=after, limit=limits.log_page, size=limits.log_bytes
+        )
 
     async def _rotate(self, name: str, epoch: str) -> None:
         _log.error("the log went back in time: new epoch", channel=name, epoch=epoch)

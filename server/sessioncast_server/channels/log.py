@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import orjson
 from sqlalchemy import BigInteger, bindparam, insert, select, update
 
 from sessioncast_server.broker.base import Announcement, Route
@@ -21,6 +22,7 @@ from sessioncast_server.channels.tables import ChannelRow, EventRow
 from sessioncast_server.db.statement import Statement, Text
 from sessioncast_server.db.transaction import ReadTx, Staged, WriteTx
 from sessioncast_server.db.types import IdList, any_of
+from sessioncast_shared.events import Kind
 
 _CHANNEL = ChannelRow.__table__  # type: ignore[attr-defined]  # SQLModel sets it on tables
 _EVENT = EventRow.__table__  # type: ignore[attr-defined]  # the same
@@ -66,7 +68,23 @@ _HEADS = Statement(
         any_of(_CHANNEL.c.project_id, bindparam("channels", type_=IdList))
     )
 )
+NEWEST = {
+    column: Statement(
+        select(_EVENT.c.offset)
+        .where(
+            _EVENT.c.project_id == bindparam("channel"),
+            _EVENT.c[column] == bindparam("value"),
+            any_of(_EVENT.c.kind, bindparam("kinds", type_=IdList)),
+        )
+        .order_by(_EVENT.c.offset.desc())
+        .limit(1)
+    )
+    for column in ("kind", "task_id", "session_id", "thread_id")
+}
+"""The newest event of a kind or an id, by what the index is asked for."""
+
 _ENDLESS = 2**62
+_ROWS = 64  # fetched at a time: a row may hold a megabyte
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +107,18 @@ class Entry:
     offset: int
     route: Route
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Consecutive events for an audience.
+
+    Attributes:
+        more: whether a bound was reached before the last of them.
+    """
+
+    entries: list[Entry]
+    more: bool
 
 
 Fill = Callable[[ReadTx, Sequence[Any]], dict[int, bytes]]
@@ -116,28 +146,60 @@ class Log:
         return lambda: [_announcement(channel, events, rows()[0]) for channel, events, rows in appended]
 
     def read(
-        self, tx: ReadTx, channel: str, audience: Audience, *, after: int, limit: int, upto: int = _ENDLESS
-    ) -> list[Entry]:
-        """At most `limit` events for an audience with `after < offset <= upto`, in order."""
-        rows = tx.all(audience.statement(_EVENT), channel=channel, after=after, upto=upto, limit=limit, **audience.ids)
-        kept_elsewhere = [row for row in rows if row.kind == "output"]
+        self, tx: ReadTx, channel: str, audience: Audience, *, after: int, limit: int, size: int, upto: int = _ENDLESS
+    ) -> Stretch:
+        """Events for an audience with `after < offset <= upto`, in order, up to a bound in number or in bytes.
+
+        At least one is read if there is one. Rows are fetched a few at a time and their text is joined only once
+        they are known to fit: the bound holds for what is in memory, not only for what is returned.
+        """
+        epoch = head_of(tx, channel).epoch
+        entries: list[Entry] = []
+        held = 0
+        while True:
+            wanted = min(_ROWS, limit + 1 - len(entries))
+            rows = tx.all(
+                audience.statement(_EVENT), channel=channel, after=after, upto=upto, limit=wanted, **audience.ids
+            )
+            kept: list[Any] = []
+            for row in rows:
+                if len(entries) + len(kept) == limit or (held >= size and (entries or kept)):
+                    return Stretch(entries + self._entries(tx, channel, epoch, kept), more=True)
+                held += _weight(row)
+                kept.append(row)
+            entries += self._entries(tx, channel, epoch, kept)
+            if len(rows) < wanted:
+                return Stretch(entries, more=False)
+            after = rows[-1].offset
+
+    def _entries(self, tx: ReadTx, channel: str, epoch: str, rows: list[Any]) -> list[Entry]:
+        kept_elsewhere = [row for row in rows if row.kind == Kind.OUTPUT.value]
         data = self._fill(tx, kept_elsewhere) if kept_elsewhere else {}
-        head = head_of(tx, channel)
         return [
             Entry(
                 row.offset,
                 Route(row.kind, row.task_id, row.session_id, row.thread_id, row.owner),
-                encode_event(channel, head.epoch, row.offset, row, data.get(row.offset) or row.data.encode()),
+                encode_event(channel, epoch, row.offset, row, data.get(row.offset) or row.data.encode()),
             )
             for row in rows
         ]
 
 
 def newest(tx: ReadTx, channel: str, audience: Audience) -> int | None:
-    """Offset of the newest event for an audience that the log holds, or None."""
-    statement = audience.statement(_EVENT, newest_first=True)
-    row = tx.one(statement, channel=channel, after=0, upto=_ENDLESS, limit=1, **audience.ids)
-    return None if row is None else int(row.offset)
+    """Offset of the newest event for an audience that the log holds, or None.
+
+    One step in an index for each id or kind: a query for all of them at once would walk the log backwards.
+    """
+    wishes = audience.filter
+    kinds = list(wishes.kinds or (kind.value for kind in Kind))
+    if wishes.whole_project:
+        wanted = [("kind", kind) for kind in kinds if audience.threads or kind != Kind.THREAD.value]
+    else:
+        wanted = [("task_id", id_) for id_ in wishes.tasks]
+        wanted += [("session_id", id_) for id_ in wishes.sessions]
+        wanted += [("thread_id", id_) for id_ in wishes.threads]
+    rows = [tx.one(NEWEST[column], channel=channel, value=value, kinds=kinds) for column, value in wanted]
+    return max((int(row.offset) for row in rows if row is not None), default=None)
 
 
 def open_channel(tx: WriteTx, channel: str) -> None:
@@ -186,6 +248,12 @@ def _append_in_two(tx: WriteTx, channel: str, events: list[Staged]) -> Callable[
 def _append_in_one(tx: WriteTx, channel: str, events: list[Staged]) -> Callable[[], list[Any]]:
     arrays: dict[str, Any] = {name: [getattr(event, name) for event in events] for name in _COLUMNS[:-1]}
     return tx.send(_APPEND, channel=channel, count=len(events), **arrays, data=[_stored(event) for event in events])
+
+
+def _weight(row: Any) -> int:
+    """Bytes of an event, the text of an output event included: its row says how much there is."""
+    joined = orjson.loads(row.data).get("size", 0) if row.kind == Kind.OUTPUT.value else 0
+    return len(row.data) + int(joined)
 
 
 def _stored(event: Staged) -> str:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, Index, SmallInteger, Text
+from sqlalchemy import BigInteger, Column, Index, SmallInteger, Text, text
 from sqlmodel import Field, SQLModel
 
 from sessioncast_server.db.types import UtcTime
@@ -27,9 +27,18 @@ class EventRow(SQLModel, table=True):
 
     __tablename__ = "event"
     __table_args__ = (
-        Index("ix_event_session", "project_id", "session_id", "offset"),
-        Index("ix_event_task", "project_id", "task_id", "offset"),
-        Index("ix_event_thread", "project_id", "thread_id", "offset"),
+        # With the kind in it, the newest event of a kind is found without looking at the rows.
+        Index("ix_event_task", "project_id", "task_id", "offset", "kind"),
+        Index("ix_event_session", "project_id", "session_id", "offset", "kind"),
+        Index(
+            "ix_event_thread",
+            "project_id",
+            "thread_id",
+            "offset",
+            "kind",
+            sqlite_where=text("thread_id IS NOT NULL"),
+            postgresql_where=text("thread_id IS NOT NULL"),
+        ),
         Index("ix_event_kind", "project_id", "kind", "offset"),
         {"sqlite_with_rowid": False},
     )

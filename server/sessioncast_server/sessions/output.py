@@ -39,6 +39,7 @@ def append_output(
         for seq, chunk in enumerate(chunks, first)
     ]
     last = first + len(rows) - 1
+    size = sum(len(chunk.text.encode()) for chunk in chunks)  # so that a reader of the log knows before it joins
     shown = [{name: row[name] for name in ("seq", "stream", "text", "at")} for row in rows]
     tx.many(statements.INSERT_OUTPUT, rows)
     tx.run(statements.GROW, session_id=session_id, new_output_seq=last, new_last_activity_at=tx.now)
@@ -49,7 +50,7 @@ def append_output(
             grown,
             at=tx.now,
             data=encode_output(first, last, shown),
-            stored=orjson.dumps({"first": first, "last": last}),
+            stored=orjson.dumps({"first": first, "last": last, "size": size}),
         )
     )
     return first, last

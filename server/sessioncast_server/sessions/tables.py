@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Text, text
 from sqlmodel import Field, SQLModel
 
 from sessioncast_server.db.types import UtcTime
@@ -18,9 +18,19 @@ class SessionRow(SQLModel, table=True):
     __table_args__ = (
         Index("ux_session_slot", "slot", unique=True),
         Index("ix_session_lookup", "task_id", "phase", "model_name", "deleted_at"),
-        Index("ix_session_deleted", "deleted_at"),
-        Index("ix_session_page", "task_id", "created_at", "id"),
-        Index("ix_session_live", "project_id", "deleted_at", "id"),
+        Index(
+            "ix_session_deleted",
+            "deleted_at",
+            sqlite_where=text("deleted_at IS NOT NULL"),
+            postgresql_where=text("deleted_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_session_live",
+            "project_id",
+            "id",
+            sqlite_where=text("deleted_at IS NULL"),
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
     )
 
     id: str = Field(primary_key=True, max_length=36)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sessioncast_server.channels.attendant import Wish
 from sessioncast_server.channels.framing import Opening
 from sessioncast_server.channels.hub import FullError, Hub
-from sessioncast_server.channels.log import Entry, Log, head_of, newest
+from sessioncast_server.channels.log import Entry, Log, Stretch, head_of, newest
 from sessioncast_server.channels.snapshot import Snapshots
 from sessioncast_server.db.database import Database
 from sessioncast_server.db.transaction import ReadTx
@@ -129,10 +129,11 @@ class Poll:
         if position is not None and wish.snapshot != "always":
             reason = _unusable(position, head.epoch, head.offset, head.floor)
             if reason is None:
-                entries = self._log.read(
-                    tx, target.channel, target.audience, after=position.offset, limit=self._limits.events + 1
+                limits = self._limits
+                stretch = self._log.read(
+                    tx, target.channel, target.audience, after=position.offset, limit=limits.events, size=limits.size
                 )
-                return self._events(entries, position, here, condition)
+                return _events(stretch, position, here, condition)
         fields: dict[str, object] = {"state": "snapshot" if reason is None else "gap"}
         if reason is not None:
             fields |= {"reason": reason, "from": str(position), "to": str(here)}
@@ -153,25 +154,17 @@ class Poll:
         body += b',"events":[],"position":"%s","more":false' % str(here).encode()
         return Answer(200, b"{%s}" % body, _headers(here, etag)), False
 
-    def _events(
-        self, entries: list[Entry], position: Position, here: Position, condition: str | None
-    ) -> tuple[Answer, bool]:
-        shown: list[Entry] = []
-        size = 0
-        for entry in entries[: self._limits.events]:
-            if shown and size + len(entry.body) > self._limits.size:
-                break
-            shown.append(entry)
-            size += len(entry.body)
-        more = len(shown) < len(entries)
-        reached = Position(here.epoch, shown[-1].offset) if more else here
-        last = shown[-1].offset if shown else position.offset
-        headers = _headers(reached, f'"{here.epoch}:{last}"')
-        if not shown and not none_match(condition, headers["ETag"]):
-            return Answer(304, b"", headers), True
-        text = b'{"state":"resumed","events":[%s],"position":"%s","more":%s}'
-        events = b",".join(entry.body for entry in shown)
-        return Answer(200, text % (events, str(reached).encode(), b"true" if more else b"false"), headers), not shown
+
+def _events(stretch: Stretch, position: Position, here: Position, condition: str | None) -> tuple[Answer, bool]:
+    shown, more = stretch.entries, stretch.more
+    reached = Position(here.epoch, shown[-1].offset) if more else here
+    last = shown[-1].offset if shown else position.offset
+    headers = _headers(reached, f'"{here.epoch}:{last}"')
+    if not shown and not none_match(condition, headers["ETag"]):
+        return Answer(304, b"", headers), True
+    text = b'{"state":"resumed","events":[%s],"position":"%s","more":%s}'
+    events = b",".join(entry.body for entry in shown)
+    return Answer(200, text % (events, str(reached).encode(), b"true" if more else b"false"), headers), not shown
 
 
 def _unusable(position: Position, epoch: str, head: int, floor: int) -> str | None:

@@ -31,9 +31,15 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_event_kind", "event", ["project_id", "kind", "offset"], unique=False)
-    op.create_index("ix_event_session", "event", ["project_id", "session_id", "offset"], unique=False)
-    op.create_index("ix_event_task", "event", ["project_id", "task_id", "offset"], unique=False)
-    op.create_index("ix_event_thread", "event", ["project_id", "thread_id", "offset"], unique=False)
+    op.create_index("ix_event_session", "event", ["project_id", "session_id", "offset", "kind"])
+    op.create_index("ix_event_task", "event", ["project_id", "task_id", "offset", "kind"])
+    op.create_index(
+        "ix_event_thread",
+        "event",
+        ["project_id", "thread_id", "offset", "kind"],
+        sqlite_where=sa.text("thread_id IS NOT NULL"),
+        postgresql_where=sa.text("thread_id IS NOT NULL"),
+    )
     op.create_table(
         "idempotency_key",
         sa.Column("id", sa.String(64), nullable=False),
@@ -126,10 +132,21 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("ix_session_deleted", "session", ["deleted_at"], unique=False)
-    op.create_index("ix_session_live", "session", ["project_id", "deleted_at", "id"], unique=False)
+    op.create_index(
+        "ix_session_deleted",
+        "session",
+        ["deleted_at"],
+        sqlite_where=sa.text("deleted_at IS NOT NULL"),
+        postgresql_where=sa.text("deleted_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_session_live",
+        "session",
+        ["project_id", "id"],
+        sqlite_where=sa.text("deleted_at IS NULL"),
+        postgresql_where=sa.text("deleted_at IS NULL"),
+    )
     op.create_index("ix_session_lookup", "session", ["task_id", "phase", "model_name", "deleted_at"], unique=False)
-    op.create_index("ix_session_page", "session", ["task_id", "created_at", "id"], unique=False)
     op.create_index("ux_session_slot", "session", ["slot"], unique=True)
     op.create_table(
         "session_output",
