@@ -55,6 +55,7 @@ class SqliteDatabase:
         self._read_deadline_s = read_deadline_s
         self._busy_s = busy_s
         self._in_flight = 0
+        self._turn: list[WriteJob] = []
         self._closed = False
         self._lock_file: IO[str] | None = None
         self.log_went_back = False
@@ -92,8 +93,17 @@ class SqliteDatabase:
         deadline = time.monotonic() + self._write_deadline_s
         job = WriteJob(fn, args, kwargs, self._loop.create_future(), deadline)
         self._in_flight += 1
-        self._writer.submit(job)
+        if not self._turn:
+            # What comes in one turn of the loop is handed over at its end: the writer would else begin with the
+            # first of them, alone, and fight the loop for the interpreter over the rest.
+            self._loop.call_soon(self._hand_over)
+        self._turn.append(job)
         return cast("Written[T]", await job.future)
+
+    def _hand_over(self) -> None:
+        jobs, self._turn = self._turn, []
+        for job in jobs:
+            self._writer.submit(job)
 
     async def read(self, fn: Callable[Concatenate[ReadTx, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn(tx, …)` on one snapshot."""
@@ -112,6 +122,7 @@ class SqliteDatabase:
         if self._closed or self._lock_file is None:
             return
         self._closed = True
+        self._hand_over()
         await asyncio.to_thread(self._writer.stop)
         await self._readers.close()
         await self._observers.close()

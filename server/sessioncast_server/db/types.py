@@ -1,6 +1,7 @@
 """Column types that mean the same on both databases."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -11,6 +12,22 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.types import Boolean, TypeDecorator, TypeEngine
+
+
+def _in_utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return value.astimezone(UTC)
+
+
+@lru_cache(maxsize=64)
+def _as_text(value: datetime) -> str:
+    """One change writes the same moment into many columns."""
+    return f"{_in_utc(value).isoformat(timespec='microseconds')[:26]}Z"
+
+
+def _as_text_or_none(value: datetime | None) -> str | None:
+    return None if value is None else _as_text(value)
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -27,10 +44,11 @@ class UtcTime(TypeDecorator[datetime]):
         """Refuses naive times: they would mean another moment on another machine."""
         if value is None:
             return None
-        if value.tzinfo is None:
-            raise ValueError("a time without a zone")
-        value = value.astimezone(UTC)
-        return f"{value.isoformat(timespec='microseconds')[:26]}Z" if dialect.name == "sqlite" else value
+        return _as_text(value) if dialect.name == "sqlite" else _in_utc(value)
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """As `process_bind_param`, without the layers between: times are a tenth of what a change costs."""
+        return _as_text_or_none if dialect.name == "sqlite" else super().bind_processor(dialect)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Always an aware time in UTC."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 from starlette.responses import Response
 
 from sessioncast_server.auth.principal import Scope
@@ -173,8 +174,9 @@ def _hold(call: Call) -> service.Hold:
 
 def _start(tx: WriteTx, task_id: str, wish: service.Start, user: str, visible: service.Visible) -> Answer:
     outcome = service.start_session(tx, task_id, wish, user=user, visible=visible)
-    shown: dict[str, Any] = {"outcome": outcome.outcome, "session": outcome.session.resource()}
-    headers = {"ETag": _etag(outcome.session)}
+    session = json_bytes(outcome.session.resource())
+    shown: dict[str, Any] = {"outcome": outcome.outcome, "session": orjson.Fragment(session)}
+    headers = {"ETag": resource_etag(outcome.session.version, session)}
     if outcome.outcome == "existing":
         shown["message"] = texts.SAME_MODEL
         headers["X-Position"] = _position(tx, outcome.session.project_id)
@@ -189,10 +191,6 @@ def _position(tx: ReadTx, channel: str) -> str:
     return f"{head.epoch}:{head.offset}"
 
 
-def _etag(record: Record) -> str:
-    return resource_etag(record.version, json_bytes(record.resource()))
-
-
 def _get(tx: ReadTx, session_id: str, visible: service.Visible) -> View:
     record = service.get_session(tx, session_id, visible)
     return resource_view(record.project_id, record.version, json_bytes(record.resource()))
@@ -202,10 +200,11 @@ def _patch(
     tx: WriteTx, session_id: str, changes: dict[str, Any], hold: service.Hold, visible: service.Visible
 ) -> Answer:
     record = service.patch_session(tx, session_id, changes, hold=hold, visible=visible)
-    headers = {"ETag": _etag(record)}
+    body = json_bytes(record.resource())
+    headers = {"ETag": resource_etag(record.version, body)}
     if not tx.staged:
         headers["X-Position"] = _position(tx, record.project_id)
-    return Answer(200, json_bytes(record.resource()), headers)
+    return Answer(200, body, headers)
 
 
 def _delete(tx: WriteTx, session_id: str, hold: service.Hold, user: str, visible: service.Visible) -> Answer:
