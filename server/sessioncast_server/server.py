@@ -16,7 +16,7 @@ import uvicorn
 from sessioncast_server.app import Application
 from sessioncast_server.db.errors import DatabaseError
 from sessioncast_server.settings import Settings
-from sessioncast_server.transports.cut import HttpProtocol
+from sessioncast_server.transports.http_protocol import HeadLimits, HttpProtocol
 
 _FRAME_MAX = 1 << 20  # a larger WebSocket frame is not even read; up to here an error frame answers
 _SETTLE_S = 0.02
@@ -80,13 +80,11 @@ class DrainingServer(uvicorn.Server):
 
     def _streams(self) -> list[asyncio.Transport]:
         """Transports of WebSockets, and of HTTP answers that have begun and not ended."""
-        found = []
-        for connection in self.server_state.connections:
-            cycle = getattr(connection, "cycle", None)
-            streaming = cycle is not None and cycle.response_started and not cycle.response_complete
-            if streaming or not hasattr(connection, "cycle"):
-                found.append(connection.transport)
-        return [transport for transport in found if transport is not None]
+        return [
+            connection.transport
+            for connection in self.server_state.connections
+            if (not isinstance(connection, HttpProtocol) or connection.streaming) and connection.transport is not None
+        ]
 
     def _give_up(self, reason: str) -> None:
         self.failure = reason
@@ -102,7 +100,7 @@ def make_server(settings: Settings, *, ready: Callable[[str], None]) -> Draining
         host=settings.host,
         port=settings.port,
         loop="uvloop" if sys.platform != "win32" else "auto",
-        http=HttpProtocol,
+        http=HttpProtocol.bounded(HeadLimits(settings.headers_max_bytes, settings.head_deadline_s)),
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         ws_max_size=_FRAME_MAX,

@@ -124,6 +124,8 @@ class Settings(BaseSettings):
     log: Literal["console", "json"] | None = Field(None, description="console or json; none: console on a terminal")
     log_level: Level = Field("info", description="debug, info, warning or error")
 
+    headers_max_bytes: Bytes = Field(65536, description="largest head of a request; a larger one is answered 431")
+    head_deadline_s: Seconds = Field(30, description="time a request's head may take to arrive, from its first byte")
     body_max_bytes: Bytes = Field(1 << 20, description="largest request body")
     body_deadline_s: Seconds = Field(30, description="time a request body may take to arrive")
     json_max_depth: int = Field(64, ge=1, le=200, description="deepest nesting of a request body")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -11,10 +12,17 @@ from support.waiting import until
 
 
 @asynccontextmanager
-async def served(app: ASGIApp) -> AsyncIterator[str]:
-    """`host:port` at which the application answers, until the block ends."""
+async def served(app: ASGIApp, *, http: type[asyncio.Protocol] | Literal["auto"] = "auto") -> AsyncIterator[str]:
+    """`host:port` at which the application answers, until the block ends; `http` is uvicorn's protocol class."""
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, access_log=False, lifespan="off", ws="websockets-sansio"
+        app,
+        host="127.0.0.1",
+        port=0,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        http=http,
+        ws="websockets-sansio",
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
