@@ -54,7 +54,9 @@ async def test_a_star_means_all_projects() -> None:
         ("sub", ["", "x" * 201, "a\nb", "a\0", " ", 7, ["ann"], {}]),
         ("projects", ["web", "", 7, {}, True, [7], ["Web"], ["a b"], [""], [None], ["-a"], ["x" * 64]]),
         ("scopes", ["admin", 7, {}, [7], [""], ["a b"], ["x" * 101]]),
-        ("exp", ["soon", [], {}, "4000000000.5x"]),
+        ("exp", ["soon", [], {}, "4000000000.5x", 10**400, -(10**400), 2**53, 1e400, -1, float("nan"), True]),
+        ("nbf", ["soon", [], {}, 10**400, 1e400, float("nan")]),
+        ("iat", ["soon", [], {}, 10**400, 1e400, float("nan")]),
     ],
 )
 async def test_a_claim_of_another_type_is_401(name: str, values: list[Any]) -> None:

@@ -20,6 +20,7 @@ from sessioncast_shared.codes import Code
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _USER_MAX = 200
 _SCOPE_MAX = 100
+_TIME_END = 2**53  # beyond it a float is no exact second, and far beyond it no float at all
 _CLAIMS: Options = {"require": ["exp", "sub"]}
 _MALFORMED = (jwt.PyJWTError, ValueError, TypeError, KeyError, OverflowError, RecursionError)
 """What PyJWT lets through when a token was made to be broken, beside its own errors."""
@@ -129,7 +130,7 @@ def principal_of(claims: Mapping[str, Any]) -> Principal:
     sub, exp = claims.get("sub"), claims.get("exp")
     if not isinstance(sub, str) or not _is_user(sub):
         raise _bad_claim("sub", f"a printable text of 1 to {_USER_MAX} characters")
-    if isinstance(exp, bool) or not isinstance(exp, (int, float)) or not math.isfinite(exp):
+    if isinstance(exp, bool) or not isinstance(exp, (int, float)) or not 0 <= exp < _TIME_END:
         raise _bad_claim("exp", "a time in seconds")
     projects, scopes = claims.get("projects"), claims.get("scopes")
     if projects != "*" and not _texts(projects, _PROJECT):
