@@ -4,13 +4,16 @@ import asyncio
 import json
 from uuid import uuid4
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from sessioncast_server.auth.tokens import make_token
 from support.api import ALL_SCOPES, SECRET, Api, bearer
-from support.node import Node
+from support.node import Node, NodeFactory
+from support.ports import free_port
 from support.streams import follow, sse, websocket
 from support.waiting import until
 
@@ -62,6 +65,39 @@ async def test_who_says_nothing_is_closed(node: Node) -> None:
         assert await bad.over() == 4401
 
 
+async def test_a_header_that_breaks_the_library_is_4401(node: Node) -> None:
+    """A signed token whose expiry is no time at all is a bad token, over HTTP too."""
+    claims = {"sub": "ann", "projects": "*", "scopes": list(ALL_SCOPES), "exp": 10**400}
+    broken = f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"
+    async with websocket(node.url, token=broken) as bad:
+        assert await bad.over() == 4401
+    with Api(node.url, database="sqlite", token=broken).http as http:
+        assert http.get(f"{node.url}/v1/tasks/x", headers={"Authorization": broken}).status_code == 401
+
+
+async def test_a_key_set_that_is_away_is_a_goodbye(node_factory: NodeFactory) -> None:
+    """What the server lacks is no fault of the token: come back later, said in-band, and not logged as a failure."""
+    closed = f"http://127.0.0.1:{free_port()}/keys"
+    node = await node_factory(env={"SESSIONCAST_JWKS_URL": closed})
+    made = jwt.encode({"sub": "ann"}, generate_private_key(SECP256R1()), "ES256", headers={"kid": "k"})
+    async with websocket(node.url, token=f"Bearer {made}") as socket:
+        goodbye = await socket.said("goodbye")
+        assert goodbye["reason"] == "overloaded"
+        assert goodbye["retry_ms"] >= 1000
+        assert await socket.over() == 4429
+    assert "Traceback" not in node.log()
+
+
+async def test_a_user_that_is_none_is_4400(node_factory: NodeFactory) -> None:
+    """In open mode a header X-User that names nobody ends the connection, as it is 422 over HTTP."""
+    node = await node_factory()
+    async with connect(node.url.replace("http", "ws") + "/v1/ws", additional_headers={"X-User": " "}) as socket:
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4400
+
+
 async def test_a_foreign_origin_is_refused_before_it_is_accepted(node: Node) -> None:
     """403, not a WebSocket."""
     with pytest.raises(InvalidStatus) as refused:
@@ -105,6 +141,7 @@ async def test_many_subscriptions_on_one_connection(node: Node, api: Api) -> Non
         assert len(set(keys.values())) == 5
         await socket.say("subscribe", project=projects[0])
         assert (await socket.said("error"))["key"] == keys[projects[0]]
+        assert socket.frames[-1]["code"] == "bad_request"
         await socket.say("subscribe", project=projects[5])
         assert (await socket.said("error", 2))["code"] == "too_many"
         await socket.say("unsubscribe", key=keys[projects[0]], ref="bye")

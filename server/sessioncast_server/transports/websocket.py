@@ -101,19 +101,37 @@ class Connection:
 
     async def serve(self) -> None:
         """Serve the connection until one side closes it."""
-        with contextlib.suppress(Problem):
-            # A bad token in the header is told in-band, as a code that a browser can see.
-            if "authorization" in self._websocket.headers or self._authenticator.open_mode:
-                self._admit(await self._authenticator.of_headers(self._websocket.headers))
+        refusal = await self._look_at_headers()
         await self._websocket.accept()
-        if self._principal is None and "authorization" in self._websocket.headers:
-            await self._websocket.close(Close.UNAUTHENTICATED, "the token is not accepted")
+        if refusal is not None:
+            # Told in-band, as a code that a browser can see.
+            with contextlib.suppress(TimeoutError, WebSocketDisconnect):
+                await self._turn_away(refusal)
             return
         self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
         try:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await self._tidy()
+
+    async def _look_at_headers(self) -> Problem | None:
+        """Admit whom the headers name; a problem if they cannot be, None also where they say nothing."""
+        headers = self._websocket.headers
+        if "authorization" not in headers and not self._authenticator.open_mode:
+            return None
+        try:
+            self._admit(await self._authenticator.of_headers(headers))
+        except Exception as error:  # noqa: BLE001  whatever it was becomes a close
+            return _problem_of(error)
+        return None
+
+    async def _turn_away(self, refusal: Problem) -> None:
+        if refusal.status == 401:
+            await self._close(Close.UNAUTHENTICATED, "the token is not accepted")
+        elif refusal.status >= 500:
+            await self._say_goodbye("overloaded")
+        else:
+            await self._close(Close.BAD_REQUEST, refusal.detail[:100])
 
     def end(self, reason: str) -> None:
         """Say goodbye and close; the first reason counts. What waits is sent before, nothing more is queued."""
@@ -182,9 +200,7 @@ class Connection:
     def _refuse(self, error: Exception, ref: Any) -> None:
         problem = Problem(429, Code.TOO_MANY, "The server has its fill of streams.") if isinstance(
             error, FullError
-        ) else problem_of(error)  # fmt: skip
-        if problem.status >= 500:
-            _log.error("frame failed", code=problem.code, exc_info=error)
+        ) else _problem_of(error)  # fmt: skip
         self._reply(frame("error", code=problem.code, detail=problem.detail, ref=ref, **problem.fields))
 
     async def _handle(self, said: ClientFrame) -> None:
@@ -226,7 +242,7 @@ class Connection:
         )
         key = f"{said.project}?{wishes.canonical()}"
         if key in self._subscriptions:
-            raise Problem(409, Code.BAD_REQUEST, "This connection is subscribed to that already.", key=key)
+            raise Problem(400, Code.BAD_REQUEST, "This connection is subscribed to that already.", key=key)
         if len(self._subscriptions) >= self._limits.subscriptions_max:
             detail = f"A connection has at most {self._limits.subscriptions_max} subscriptions."
             raise Problem(429, Code.TOO_MANY, detail)
@@ -272,6 +288,16 @@ class Connection:
             elif isinstance(outcome, Exception) and not isinstance(outcome, WebSocketDisconnect | RuntimeError):
                 _log.error("a connection failed", exc_info=outcome)
         self._leave_all()
+
+
+def _problem_of(error: Exception) -> Problem:
+    """The problem that stands for an exception; one that nobody foresaw is logged with its traceback."""
+    problem = problem_of(error)
+    if problem.code is Code.UNEXPECTED:
+        _log.error("frame failed", code=problem.code, exc_info=error)
+    elif problem.status >= 500:
+        _log.warning("frame refused", code=problem.code, error=str(error))
+    return problem
 
 
 class WebSocketApi:
