@@ -19,6 +19,7 @@ from sessioncast_server.web.inputs import (
     Limits,
     check_content_type,
     list_parameters,
+    one_of_each,
     parse_body,
     parse_query,
     read_body,
@@ -142,6 +143,9 @@ class _Methods:
         self._methods = methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if b"%2f" in scope.get("raw_path", b"").lower():
+            await nothing_here(scope, receive, send)  # no id has a slash: decoded, it would be another path
+            return
         scope.setdefault("state", {})["template"] = self._path
         dispatch = self._methods.get(scope["method"])
         if dispatch is not None:
@@ -162,6 +166,7 @@ class _Dispatch:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = request_id_of(scope)
         try:
+            scope["headers"] = one_of_each(scope["headers"])
             call = await self._call(Request(scope, receive, send), request_id)
             response = await self._endpoint.handler(call)
         except ClientDisconnect:
@@ -187,15 +192,10 @@ class _Dispatch:
 def failure(error: Exception, request_id: str) -> Response:
     """The answer that stands for an exception; one that nobody foresaw is logged with its traceback."""
     problem = problem_of(error)
-    if problem.status >= 500:
-        # A database that is away says so in a line: a traceback per request would bury what matters.
-        trace = error if problem.status == 500 else None
-        _log.error(
-            "request failed",
-            request_id=request_id,
-            status=problem.status,
-            code=problem.code,
-            error=str(error),
-            exc_info=trace,
-        )
+    known = {"request_id": request_id, "status": problem.status, "code": problem.code, "error": str(error)}
+    if problem.status == 500:
+        _log.error("request failed", **known, exc_info=error)
+    elif problem.status > 500:
+        # A store that is away says so in a line: a traceback per request would bury what matters.
+        _log.warning("request refused", **known)
     return problem.response(request_id)

@@ -18,6 +18,11 @@ from sessioncast_shared.codes import Code
 _MAX_ERRORS = 20
 _MAX_TEXT = 200
 _MAX_PARAMETERS = 1000
+_SINGLE = {
+    name.lower().encode(): name
+    for name in ("Authorization", "Idempotency-Key", "Last-Event-ID", "X-Project", "X-Session-Fence", "X-User")
+}
+_LISTS = frozenset({b"accept", b"if-match", b"if-none-match"})
 _THREAD_BYTES = 65536
 """Larger bodies are parsed in a thread, so that the loop gets its turns meanwhile."""
 
@@ -37,14 +42,41 @@ def check_content_type(headers: Headers) -> None:
     Raises:
         Problem: 415.
     """
-    media_type, _, parameters = headers.get("content-type", "").partition(";")
-    charset = parameters.replace(" ", "").replace('"', "").lower()
-    if media_type.strip().lower() != "application/json" or (
-        charset.startswith("charset=") and charset not in ("charset=utf-8", "charset=utf8")
-    ):
+    types = headers.getlist("content-type")
+    if len(types) != 1 or not _is_json(types[0]):
         raise Problem(415, Code.UNSUPPORTED_MEDIA_TYPE, "The request needs Content-Type: application/json in UTF-8.")
-    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+    if any(encoding.strip().lower() != "identity" for encoding in headers.getlist("content-encoding")):
         raise Problem(415, Code.UNSUPPORTED_MEDIA_TYPE, "Encoded request bodies are not understood.")
+
+
+def _is_json(content_type: str) -> bool:
+    media_type, *parameters = content_type.split(";")
+    if media_type.strip().lower() != "application/json":
+        return False
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset" and value.strip().strip('"').lower() not in ("utf-8", "utf8"):
+            return False
+    return True
+
+
+def one_of_each(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers with those that are lists joined to one line each (RFC 9110, section 5.3).
+
+    Raises:
+        Problem: 400 `bad_request`, when one that has a single value came twice: which was meant, nobody can know.
+    """
+    met: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        if name in _SINGLE and name in met:
+            raise Problem(400, Code.BAD_REQUEST, f"The header {_SINGLE[name]} was sent more than once.")
+        if name in _SINGLE or name in _LISTS:
+            met.setdefault(name, []).append(value)
+    joined = [(name, b", ".join(values)) for name, values in met.items() if len(values) > 1]
+    if not joined:
+        return headers
+    again = {name for name, _ in joined}
+    return [(name, value) for name, value in headers if name not in again] + joined
 
 
 async def read_body(headers: Headers, receive: Receive, limits: Limits) -> bytes:
