@@ -44,7 +44,7 @@ class Filter:
         Raises:
             BadFilterError: an id is no UUID, a kind is unknown, none is named, or there are over 100 ids.
         """
-        ids = [_ids(tasks), _ids(sessions), _ids(threads)]
+        ids = (_ids(tasks), _ids(sessions), _ids(threads))
         if sum(map(len, ids)) > MAX_IDS:
             raise BadFilterError(f"more than {MAX_IDS} ids")
         if kinds is None:

@@ -158,11 +158,11 @@ async def test_two_nodes_are_as_one(postgres_nodes: list[Api]) -> None:
         await mixed_changes(crowd, api, seed)
 
 
+# SQLite has no row locks: one writer, one after another.
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("locked", ["task", "session"])
 def test_who_waits_too_long_is_told_to_try_again(api: Api, database: tuple[str, str], locked: str) -> None:
     """While a stranger keeps a row locked, changes to it are 409 `session_being_modified`; afterwards they succeed."""
-    if api.database != "postgresql":
-        pytest.skip("SQLite has no row locks: one writer, one after another")
     work = api.work()
     session = work.session("m")
     path = f"/v1/sessions/{session['id']}"
