@@ -1,11 +1,22 @@
 """Reads carry where they were read and what they read, and wait for what their reader has seen elsewhere."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from support.api import Api, problem
+from support.api import SECRET, Api, problem
+from support.node import NodeFactory
+
+
+@pytest.fixture
+async def patient(node_factory: NodeFactory) -> AsyncIterator[Api]:
+    """Requests to a node that waits for positions longer than any test."""
+    node = await node_factory(env={"SESSIONCAST_JWT_SECRET": SECRET, "SESSIONCAST_MIN_POSITION_WAIT_S": "3600"})
+    api = Api(node.url, database="sqlite")
+    with api.http:
+        yield api
 
 
 def _shown(api: Api) -> tuple[str, str, Any]:
@@ -52,12 +63,24 @@ def test_a_position_that_is_visible_is_not_waited_for(api: Api) -> None:
         assert api.ok(found, 200)["title"] == "U"
 
 
-@pytest.mark.parametrize("which", ["future", "other epoch"])
-def test_a_position_that_does_not_come_is_told(api: Api, which: str) -> None:
+def test_a_position_of_another_epoch_is_told_at_once(patient: Api) -> None:
+    """It will never come: 503 without the wait, with no time to come back, and as not worth a repetition."""
+    _, path, shown = _shown(patient)
+    epoch, _, offset = shown.headers["x-position"].partition(":")
+    wanted = f"{'0' * len(epoch)}:{offset}"
+    answer = patient.get(path, params={"min_position": wanted}, timeout=30)
+    document = problem(answer, 503, "unavailable")
+    assert wanted in document["detail"]
+    assert "another epoch" in document["detail"]
+    assert document["retryable"] is False
+    assert "retry-after" not in answer.headers
+
+
+def test_a_position_that_does_not_come_is_told(api: Api) -> None:
     """A position that is not visible in time is 503 with Retry-After, naming it."""
     _, path, shown = _shown(api)
     epoch, _, offset = shown.headers["x-position"].partition(":")
-    wanted = f"{epoch}:{int(offset) + 1}" if which == "future" else f"{'0' * len(epoch)}:{offset}"
+    wanted = f"{epoch}:{int(offset) + 1}"
     answer = api.get(path, params={"min_position": wanted})
     document = problem(answer, 503, "unavailable")
     assert wanted in document["detail"]

@@ -8,7 +8,7 @@ from typing import Any, Concatenate, ParamSpec
 from starlette.responses import Response
 
 from sessioncast_server.channels.audience import Audience
-from sessioncast_server.channels.log import Head, head_of, newest
+from sessioncast_server.channels.log import head_of, newest
 from sessioncast_server.db.database import Database
 from sessioncast_server.db.transaction import ReadTx
 from sessioncast_server.problems import Problem
@@ -60,7 +60,7 @@ class Reader:
         """What `fn(tx, …)` shows: 200, or 304 when the request's `If-None-Match` has it.
 
         Raises:
-            Problem: 400 `bad_cursor` for a malformed `min_position`, 503 when it does not come in time.
+            Problem: 400 `bad_cursor` for a malformed `min_position`, 503 when it does not come in time, or cannot.
         """
         wanted = _min_position(call)
         condition = call.request.headers.get("if-none-match")
@@ -105,16 +105,15 @@ def _look(
 ) -> Answer:
     view = fn(tx, *args, **kwargs)
     head = head_of(tx, view.channel)
-    if wanted is not None and not _visible(wanted, head):
+    if wanted is not None and wanted.epoch != head.epoch:
+        detail = f"The position {wanted} is of another epoch than this log; it will never be visible here."
+        raise Problem(503, Code.UNAVAILABLE, detail, retryable=False)
+    if wanted is not None and wanted.offset > head.offset:
         raise _NotYetError
     headers = {"X-Position": f"{head.epoch}:{head.offset}", "ETag": view.etag, "Cache-Control": "private, no-cache"}
     if not none_match(condition, view.etag):
         return Answer(304, b"", headers)
     return Answer(200, view.body(), headers)
-
-
-def _visible(wanted: Position, head: Head) -> bool:
-    return wanted.epoch == head.epoch and wanted.offset <= head.offset
 
 
 def _min_position(call: Call) -> Position | None:
