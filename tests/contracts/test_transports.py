@@ -261,6 +261,25 @@ async def test_large_snapshots_are_paged_and_then_refused(pair: tuple[Api, Api],
         await stream.counted(1)
 
 
+async def test_a_poll_that_knows_the_snapshot_waits_for_a_change(pair: tuple[Api, Api]) -> None:
+    """With `wait` and the snapshot's tag, an event of the other node ends the wait; without the tag nothing waits."""
+    writer, reader = pair
+    scene = Scene(writer)
+    path = f"/v1/projects/{scene.project}/events"
+    poll = {"Accept": "application/json"}
+    first = reader.get(path, params={"wait": 25}, headers=poll)
+    assert first.status_code == 200
+    known = {**poll, "If-None-Match": first.headers["ETag"]}
+    waiting = asyncio.create_task(asyncio.to_thread(reader.get, path, params={"wait": 25}, headers=known))
+    unchanged = await asyncio.to_thread(reader.get, path, params={"wait": 0.2}, headers=known)
+    assert unchanged.status_code == 304
+    assert not waiting.done()
+    scene.make_task("new")
+    woken = await asyncio.wait_for(waiting, 20)
+    assert woken.json()["state"] == "snapshot"
+    assert len(woken.json()["resources"]) == 4
+
+
 async def test_the_poll_tells_the_same(pair: tuple[Api, Api]) -> None:
     """State, ETag and 304, pages with `more`, and a wait that an event of the other node ends."""
     writer, reader = pair

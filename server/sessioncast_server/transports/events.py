@@ -1,6 +1,7 @@
 """The events URLs: a stream or a poll, as `Accept` asks."""
 
 import asyncio
+import re
 import time
 from typing import Any
 
@@ -23,6 +24,8 @@ from sessioncast_server.web.endpoint import Call, Endpoint
 from sessioncast_shared import texts
 from sessioncast_shared.codes import Code
 from sessioncast_shared.filters import Filter
+
+_WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
 
 class PollAnswer(BaseModel):
@@ -156,5 +159,16 @@ class EventsApi:
 
 
 def _wants_poll(accept: str) -> bool:
-    types = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
-    return "application/json" in types and "text/event-stream" not in types
+    """Whether JSON is asked for by name, and rather than a stream (RFC 9110, section 12.5.1); if in doubt, a stream."""
+    weights = dict(map(_weighted, accept.split(",")))
+    stream = weights.get("text/event-stream")
+    anything = weights.get("*/*", 0.0) if stream == 0 else 0.0  # a stream is not wanted: then what else there is
+    return weights.get("application/json", anything) > (stream or 0.0)
+
+
+def _weighted(media_range: str) -> tuple[str, float]:
+    name, *parameters = (part.strip().lower() for part in media_range.split(";"))
+    for parameter in parameters:
+        if parameter.startswith("q="):
+            return name, float(parameter[2:]) if _WEIGHT.fullmatch(parameter[2:]) else 1.0
+    return name, 1.0

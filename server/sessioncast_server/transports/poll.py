@@ -91,12 +91,12 @@ class Poll:
         """`{"state", "resources"?, "events", "position", "more"}`, or 304.
 
         Args:
-            wait_s: how long to wait for an event when there is none; more than the limit is the limit.
+            wait_s: how long to wait for something new when there is nothing; more than the limit is the limit.
             condition: the request's `If-None-Match`.
         """
         wait_s = min(wait_s, self._limits.wait_max_s)
         answer, empty = await self._database.read(self._look, target, wish, condition)
-        if not empty or wait_s == 0 or wish.position is None:
+        if not empty or wait_s == 0:
             return answer
         sink = _WakeSink()
         # Join first, look again, then wait: nothing that is committed from here on is missed.
@@ -122,7 +122,7 @@ class Poll:
         return answer
 
     def _look(self, tx: ReadTx, target: Target, wish: Wish, condition: str | None) -> tuple[Answer, bool]:
-        """The answer as of now, and whether it has no events although they were asked for."""
+        """The answer as of now, and whether it says nothing new: no events, or a snapshot known already."""
         head = head_of(tx, target.channel)
         here = Position(head.epoch, head.offset)
         position, reason = wish.position, None
@@ -142,7 +142,7 @@ class Poll:
             last = newest(tx, target.channel, target.audience)
             etag = f'"{head.epoch}:{f"floor-{head.floor}" if last is None else last}"'
             if reason is None and not none_match(condition, etag):
-                return Answer(304, b"", _headers(here, etag)), False
+                return Answer(304, b"", _headers(here, etag)), True
             snapshot = self._snapshots.read(tx, target.channel, target.audience)
             pages = [page.removeprefix(b'"resources":[') for page in snapshot.pages]
             if len(pages) == 1:
