@@ -63,11 +63,15 @@ def token(
     ttl: Annotated[float, typer.Option(help="seconds until it expires", min=1)] = 3600,
 ) -> None:
     """Make a bearer token with SESSIONCAST_JWT_SECRET."""
-    from sessioncast_server.auth.tokens import make_token  # noqa: PLC0415  see `register`
+    from sessioncast_server.auth.principal import Scope  # noqa: PLC0415  see `register`
+    from sessioncast_server.auth.tokens import make_token  # noqa: PLC0415  the same
 
     chosen = _settings()
     if chosen.jwt_secret is None:
         _fail("SESSIONCAST_JWT_SECRET is not set; in open mode no token is needed")
+    unknown = [name for name in scope or [] if name not in set(Scope)]
+    if unknown:
+        _fail(f"there is no scope {unknown[0]!r}; there are {', '.join(Scope)}")
     projects = project or ["*"]
     made = make_token(
         chosen.jwt_secret.get_secret_value(),

@@ -99,6 +99,8 @@ async def test_a_made_token_is_accepted(node_factory: NodeFactory, tmp_path: Pat
         assert (await http.put("/v1/projects/p", json={}, headers=headers)).status_code == 201
         assert (await http.put("/v1/projects/q", json={}, headers=headers)).status_code == 404
     assert_refused(run(tmp_path, "token", "--sub", "ada"), "SESSIONCAST_JWT_SECRET")
+    wrong = run(tmp_path, "token", "--sub", "ada", "--scope", "nonsense", SESSIONCAST_JWT_SECRET=SECRET)
+    assert_refused(wrong, "'nonsense'", "sessions:read", "admin")
 
 
 async def test_epochs_rotated_by_hand_are_noticed_by_a_running_node(node_factory: NodeFactory, tmp_path: Path) -> None:
