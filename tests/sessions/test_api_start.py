@@ -1,5 +1,6 @@
 """Starting sessions over HTTP: every row of the interface's table, word for word."""
 
+import re
 from typing import Any
 
 import pytest
@@ -223,6 +224,9 @@ def test_a_debug_session_has_one_agent(api: Api) -> None:
         {"agent": ["a\0"]},
         {"agent": 1},
         {"debug": "perhaps"},
+        {"debug": "true"},
+        {"debug": 1},
+        {"treat_minor_as_change": "yes"},
         {"metadata": []},
         {"metadata": None},
         {"on_conflict": "force"},
@@ -238,6 +242,7 @@ def test_a_start_that_says_something_else_is_named(api: Api, changes: dict[str, 
     body = {"phase": "run", "model": {"name": "m"}} | changes
     document = problem(api.post(work.path, body), 422, "invalid")
     assert document["errors"][0]["field"].startswith(next(iter(changes)))
+    assert not re.search(r"constrained|function|\[|\^", str(document["detail"])), "words of a library"
     assert api.ok(api.get(work.path), 200) == {"data": [], "next": None}
 
 

@@ -106,6 +106,7 @@ def test_what_clients_may_say() -> None:
         ('{"op":"ping","ref":' + "[" * 10_000 + "]" * 10_000 + "}", "too_deep"),
         ('{"op":"ping","more":1}', "invalid"),
         ('{"op":"ping","ref":"' + "x" * 201 + '"}', "invalid"),
+        ('{"op":"ping","ref":true}', "invalid"),
         ('{"op":"auth"}', "invalid"),
         ('{"op":"subscribe"}', "invalid"),
         ('{"op":"subscribe","project":"p","snapshot":"maybe"}', "invalid"),
@@ -115,13 +116,14 @@ def test_what_clients_may_say() -> None:
         ("x" * 70_000, "too_large"),
         ("é" * 40_000, "too_large"),
     ],
-    ids=range(25),
+    ids=range(26),
 )
 def test_what_clients_may_not_say(text: str | None, code: str) -> None:
     """Everything else is a problem with a name, and its ref is read without harm."""
     with pytest.raises(Problem) as refused:
         read_frame(text, max_bytes=65536)
     assert refused.value.code == code
+    assert "body" not in refused.value.detail
     if text is not None:
         ref_of(text)
 
@@ -130,5 +132,5 @@ def test_the_ref_of_a_refused_frame() -> None:
     """A text or a number is given back; anything else is not."""
     assert ref_of('{"ref":"a"}') == "a"
     assert ref_of('{"ref":7}') == 7
-    for text in ("{", "[]", '{"ref":[]}', '{"ref":"' + "x" * 201 + '"}', "[" * 5000, "{}"):
+    for text in ("{", "[]", '{"ref":true}', '{"ref":[]}', '{"ref":"' + "x" * 201 + '"}', "[" * 5000, "{}"):
         assert ref_of(text) is None

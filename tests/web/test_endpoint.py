@@ -21,6 +21,7 @@ from sessioncast_server.web.answer import Answer
 from sessioncast_server.web.endpoint import Call, Endpoint, router, routes
 from sessioncast_server.web.inputs import Limits, parse_query
 from sessioncast_shared import texts
+from sessioncast_shared.resources import Name
 from support.asgi import served
 
 SECRET = "s" * 32
@@ -35,6 +36,7 @@ class Body(BaseModel):
 
     count: Annotated[int, Field(ge=0)] = 0
     words: list[str] = []
+    either: Name | list[Name] | None = None
     deep: Any = None
 
     @field_validator("words")
@@ -123,7 +125,7 @@ def test_a_right_request_reaches_the_handler_parsed(client: TestClient) -> None:
     """Body, query, principal and raw bytes arrive."""
     answer = client.post("/things", content=b'{"count": 3}')
     assert answer.json() == {
-        "body": {"count": 3, "words": [], "deep": None},
+        "body": {"count": 3, "words": [], "either": None, "deep": None},
         "query": None,
         "sub": "ann",
         "raw": 12,
@@ -279,6 +281,8 @@ def test_bad_json_is_400_by_its_name(client: TestClient, body: bytes, code: str)
         (b'{"count": 1.5}', "count: Input should be a valid integer, got a number with a fractional part"),
         (b'{"words": ["a", 7]}', "words.1: Input should be a valid string"),
         (b'{"words": ["a b"]}', "words: a word has no spaces"),
+        (b'{"either": ["a", "b\\u0000"]}', "either.1: must not contain NUL"),
+        (b'{"either": 5}', "either: Input should be a valid string"),
         (b'{"colour": 1}', "colour: Extra inputs are not permitted"),
     ],
 )

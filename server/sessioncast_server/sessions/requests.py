@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from sessioncast_server.exchange.queries import ListQuery, ReadQuery
 from sessioncast_server.sessions.rules import OnConflict
@@ -32,11 +32,11 @@ class StartSession(BaseModel):
     phase: PhaseTitle
     model: Model
     agent: Agent | None = None
-    debug: bool = False
+    debug: StrictBool = False
     metadata: dict[str, Any] = Field(default_factory=dict)
     on_conflict: OnConflict = "ask"
     confirm: Confirm | None = None
-    treat_minor_as_change: bool = False
+    treat_minor_as_change: StrictBool = False
 
     @model_validator(mode="after")
     def _single_agent_debug(self) -> "StartSession":

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal, cast
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
 
 from sessioncast_server.channels.log import Entry
 from sessioncast_server.problems import Problem
@@ -21,7 +21,7 @@ def _as_list(value: Any) -> Any:
 
 
 Ids = Annotated[list[str], BeforeValidator(_as_list), Field(max_length=1000)]
-Ref = Annotated[str, Field(max_length=200)] | int | None
+Ref = Annotated[str, Field(max_length=200)] | StrictInt | None
 
 
 class FilterFields(BaseModel):
@@ -97,12 +97,12 @@ def read_frame(text: str | None, *, max_bytes: int) -> ClientFrame:
         raise Problem(400, Code.BAD_REQUEST, "Frames are text; binary ones are not understood.")
     if len(text) > max_bytes or len(raw := text.encode("utf-8", "surrogatepass")) > max_bytes:
         raise Problem(413, Code.TOO_LARGE, f"The frame is larger than {max_bytes} bytes.")
-    value = strictjson.loads(raw, max_depth=16)
+    value = strictjson.loads(raw, max_depth=16, what="frame")
     op = value.get("op") if isinstance(value, dict) else None
     model = _MODELS.get(op) if isinstance(op, str) else None
     if model is None:
         raise Problem(400, Code.BAD_REQUEST, f"A frame needs an op; one of {', '.join(_MODELS)}.")
-    return cast("ClientFrame", validated(model, value))
+    return cast("ClientFrame", validated(model, value, whole="frame"))
 
 
 def ref_of(text: str) -> Any:
@@ -112,7 +112,7 @@ def ref_of(text: str) -> Any:
     except ValueError:
         return None
     ref = value.get("ref") if isinstance(value, dict) else None
-    return ref if isinstance(ref, str | int) and len(str(ref)) <= 200 else None
+    return ref if isinstance(ref, str | int) and not isinstance(ref, bool) and len(str(ref)) <= 200 else None
 
 
 def frame(op: str, **fields: Any) -> bytes:

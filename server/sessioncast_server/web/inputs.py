@@ -7,6 +7,7 @@ from typing import Any, get_args, get_origin
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
@@ -160,8 +161,8 @@ def list_parameters(model: type[BaseModel] | None) -> frozenset[str]:
     return frozenset(field.alias or name for name, field in model.model_fields.items() if _is_list(field.annotation))
 
 
-def validated(model: type[BaseModel], value: Mapping[str, Any]) -> BaseModel:
-    """The value as the model.
+def validated(model: type[BaseModel], value: Mapping[str, Any], *, whole: str = "body") -> BaseModel:
+    """The value as the model; `whole` names what is wrong as a whole.
 
     Raises:
         Problem: 422 `invalid` with `errors`, naming the first field in `detail`.
@@ -171,13 +172,30 @@ def validated(model: type[BaseModel], value: Mapping[str, Any]) -> BaseModel:
     except ValidationError as error:
         mistakes = [
             {
-                "field": shortened(".".join(map(str, mistake["loc"]))) or "body",
+                "field": shortened(_field(mistake, value)) or whole,
                 "message": shortened(mistake["msg"].removeprefix("Value error, ")),
             }
             for mistake in error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_ERRORS]
         ]
+        # Of a union each branch says what it misses; the one that got further into the value was meant.
+        fields = [mistake["field"] for mistake in mistakes]
+        mistakes = [it for it in mistakes if not any(field.startswith(f"{it['field']}.") for field in fields)]
         detail = f"{mistakes[0]['field']}: {mistakes[0]['message']}"
         raise Problem(422, Code.INVALID, detail, errors=mistakes) from None
+
+
+def _field(mistake: ErrorDetails, value: Any) -> str:
+    """Where the mistake is in the value; the library's location names branches of unions too."""
+    *path, last = mistake["loc"] or ("",)
+    steps = []
+    for step in (*path, last):
+        in_list = isinstance(value, list) and isinstance(step, int) and step < len(value)
+        if in_list or (isinstance(value, Mapping) and step in value):
+            value = value[step]
+        elif not (mistake["type"] == "missing" and step is last):
+            continue
+        steps.append(str(step))
+    return ".".join(steps)
 
 
 def shortened(text: str) -> str:

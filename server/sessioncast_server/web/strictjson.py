@@ -26,8 +26,10 @@ class _RefusedError(ValueError):
     """What the grammar allows and we do not."""
 
 
-def loads(body: bytes, *, max_depth: int) -> Any:
+def loads(body: bytes, *, max_depth: int, what: str = "body") -> Any:
     """The value a UTF-8 JSON text stands for; integers fit into 64 bit, floats are finite, keys are unique.
+
+    `what` is the word for it in refusals.
 
     `max_depth` is at most 200: what is let through must be writable by orjson, whose limit is 254.
 
@@ -38,47 +40,47 @@ def loads(body: bytes, *, max_depth: int) -> Any:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return _examine(body, max_depth)
+        return _examine(body, max_depth, what)
     # Counting is much cheaper than walking, and nearly always enough: depth needs brackets.
     if body.count(b"[") + body.count(b"{") > max_depth and _deeper(value, max_depth):
-        raise _too_deep(max_depth)
+        raise _too_deep(max_depth, what)
     # Written again, a document has as many colons, in keys and texts, unless a repeated key was dropped
     # (or a colon was written as an escape).
     if orjson.dumps(value).count(b":") != body.count(b":") or _LONG in body.translate(_ZEROS) or b"\\u003" in body:
-        return _examine(body, max_depth)
+        return _examine(body, max_depth, what)
     return value
 
 
-def _examine(body: bytes, max_depth: int) -> Any:
+def _examine(body: bytes, max_depth: int, what: str) -> Any:
     """The same as `loads`, slowly, with the words for what is wrong."""
     try:
         text = body.decode()
         value = _DECODER.decode(text)
     except UnicodeDecodeError as error:
-        raise Problem(400, Code.BAD_UNICODE, f"The body is not UTF-8 at byte {error.start}.") from None
+        raise Problem(400, Code.BAD_UNICODE, f"The {what} is not UTF-8 at byte {error.start}.") from None
     except RecursionError:
-        raise _too_deep(max_depth) from None
+        raise _too_deep(max_depth, what) from None
     except json.JSONDecodeError as error:
-        detail = f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        detail = f"The {what} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         raise Problem(400, Code.BAD_JSON, detail) from None
     except _RefusedError as error:
-        raise Problem(400, Code.BAD_JSON, f"The body is not acceptable JSON: {error}.") from None
+        raise Problem(400, Code.BAD_JSON, f"The {what} is not acceptable JSON: {error}.") from None
     if _deeper(value, max_depth):
-        raise _too_deep(max_depth)
-    _check_surrogates(value)
+        raise _too_deep(max_depth, what)
+    _check_surrogates(value, what)
     return value
 
 
-def _check_surrogates(value: Any) -> None:
+def _check_surrogates(value: Any, what: str) -> None:
     try:
         orjson.dumps(value)
     except TypeError:
-        detail = "The body escapes half of a surrogate pair, which is no character."
+        detail = f"The {what} escapes half of a surrogate pair, which is no character."
         raise Problem(400, Code.BAD_UNICODE, detail) from None
 
 
-def _too_deep(max_depth: int) -> Problem:
-    return Problem(400, Code.TOO_DEEP, f"The body is nested deeper than {max_depth} levels.")
+def _too_deep(max_depth: int, what: str) -> Problem:
+    return Problem(400, Code.TOO_DEEP, f"The {what} is nested deeper than {max_depth} levels.")
 
 
 def _deeper(value: Any, max_depth: int) -> bool:
