@@ -1,7 +1,4 @@
-"""All channels of a node: from announcements and head checks to groups and their subscribers.
-
-The log is the truth and announcements are hints: whatever the broker loses, `check_heads` finds about once a second.
-"""
+"""All channels of a node: from announcements to groups and their subscribers."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -13,17 +10,17 @@ import structlog
 from sessioncast_server.broker.base import Announcement, Broker, Listener
 from sessioncast_server.channels import life
 from sessioncast_server.channels.attendant import Attendant, Wish
-from sessioncast_server.channels.audience import EVERYBODY, Audience
+from sessioncast_server.channels.audience import Audience
 from sessioncast_server.channels.channel import Channel, ChannelLimits
 from sessioncast_server.channels.counters import Counters
 from sessioncast_server.channels.framing import Framing, Sink
-from sessioncast_server.channels.log import Head, Log, Stretch, head_of, heads_of
+from sessioncast_server.channels.log import Log
 from sessioncast_server.channels.ring import Budget
 from sessioncast_server.channels.snapshot import Snapshots
 from sessioncast_server.channels.subscriber import State, Subscriber
+from sessioncast_server.channels.tail import Tail
 from sessioncast_server.db.database import Database
 from sessioncast_server.db.errors import DatabaseError
-from sessioncast_server.db.transaction import ReadTx
 
 _log = structlog.get_logger(__name__)
 
@@ -69,7 +66,6 @@ class Hub:
         checks_identity: bool = False,
     ) -> None:
         self._database = database
-        self._log_table = log
         self._broker = broker
         self._limits = limits
         self._count = count
@@ -79,7 +75,16 @@ class Hub:
         self._channels: dict[str, Channel] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._subscribers = 0
-        self._doubted: set[str] = set()
+        self._tail = Tail(
+            database,
+            log,
+            self._channels,
+            limits=limits.channel,
+            head_slice=limits.head_slice,
+            count=count,
+            spawn=self._spawn,
+            catch_up=self._catch_up,
+        )
         self.draining = False
 
     @property
@@ -150,26 +155,12 @@ class Hub:
             self._broker.announce(announcement)
 
     def doubt(self, name: str | None) -> None:
-        """Announcements of one channel, or of all, may have been missed: look at their heads.
+        """Announcements of one channel, or of all, may have been missed."""
+        self._tail.doubt(name)
 
-        After a reconnect every channel is doubted by itself and all of them together: they are looked at once.
-        """
-        if not self._doubted:
-            asyncio.get_running_loop().call_soon(self._look_at_doubted)
-        self._doubted.update(self._channels if name is None else [name])
-
-    def _look_at_doubted(self) -> None:
-        names, self._doubted = self._doubted, set()
-        opened: list[str] = []
-        for name in names:
-            channel = self._channels.get(name)
-            if channel is not None and channel.opened.is_set():
-                opened.append(name)
-            elif channel is not None:
-                # Its head is being read, perhaps from before announcements flowed: read on once that is done.
-                channel.read_again = True
-        if opened:
-            self._spawn(self._check(opened, patient=False))
+    async def check_heads(self) -> None:
+        """Read the heads of open channels, and the log of those that are behind."""
+        await self._tail.check_heads()
 
     async def drain(self) -> None:
         """Say goodbye to every stream and take no more."""
@@ -191,44 +182,6 @@ class Hub:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._broker.close()
 
-    async def check_heads(self) -> None:
-        """Read the heads of open channels, in slices, and the log of those that are behind."""
-        await self._check([name for name, channel in self._channels.items() if channel.opened.is_set()], patient=True)
-
-    async def _check(self, names: list[str], *, patient: bool) -> None:
-        furthest = 0
-        for start in range(0, len(names), self._limits.head_slice):
-            part = names[start : start + self._limits.head_slice]
-            # What was known before the question: a head below it can only mean that the log went back.
-            known = {name: self._channels[name].head for name in part if name in self._channels}
-            heads = await self._database.observe(heads_of, list(known))
-            for name in known.keys() - heads.keys():
-                self._vanished(name)
-            for name, (epoch, offset) in heads.items():
-                channel = self._channels.get(name)
-                if channel is None:
-                    continue
-                if epoch == known[name].epoch and offset < known[name].offset:
-                    await self._rotate(name, epoch)
-                    self._read_log(channel)
-                elif epoch != channel.epoch:
-                    self._read_log(channel)
-                elif offset > channel.last:
-                    furthest = max(furthest, offset - channel.last)
-                    if patient:
-                        self._later(channel, offset)
-                    else:
-                        self._count.hole(offset - channel.last, healed=False)
-                        self._read_log(channel)
-        self._count.lag(furthest)
-
-    def _vanished(self, name: str) -> None:
-        """The log went back to before the channel was made: who comes back is told that there is none."""
-        channel = self._channels.get(name)
-        for group in () if channel is None else channel.groups:
-            for subscriber in list(group.members):
-                subscriber.end("overloaded")
-
     def _add(self, name: str) -> Channel:
         channel = self._channels[name] = Channel(
             name,
@@ -237,7 +190,7 @@ class Hub:
             clock=self._clock,
             attend=self._catch_up,
             left=self._left,
-            read_log=self._read_log,
+            read_log=self._tail.read,
             count=self._count,
         )
         # Listen first, then read the head: what is committed in between is heard, and waits for the head.
@@ -249,7 +202,7 @@ class Hub:
             channel.lingering.cancel()
             channel.lingering = None
         if not channel.opened.is_set():
-            await asyncio.shield(self._read_log(channel))
+            await asyncio.shield(self._tail.read(channel))
 
     def _catch_up(self, subscriber: Subscriber) -> None:
         self._attend(subscriber, partial(self._attendant.catch_up, subscriber))
@@ -292,74 +245,6 @@ class Hub:
             del self._channels[channel.name]
             self._broker.unlisten(channel.name)
             channel.close()
-
-    def _read_log(self, channel: Channel) -> "asyncio.Task[None]":
-        """Read on from what a channel has. A call while a read is under way gets one that starts after it."""
-        if channel.reader is None or channel.reader.done():
-            channel.reader = self._spawn(self._read_guarded(channel))
-        else:
-            channel.read_again = True
-        return channel.reader
-
-    async def _read_guarded(self, channel: Channel) -> None:
-        again = True
-        while again:
-            channel.read_again = False
-            await self._read(channel)
-            again = channel.read_again
-
-    async def _read(self, channel: Channel) -> None:
-        while True:
-            known = channel.head if channel.opened.is_set() else None
-            head, stretch = await self._database.observe(
-                self._read_page, channel.name, None if known is None else known.offset
-            )
-            if known is None:
-                channel.begin(head)
-                return
-            if head.epoch == known.epoch and head.offset < known.offset:
-                await self._rotate(channel.name, head.epoch)
-                continue
-            if head.epoch != known.epoch or head.floor > known.offset:
-                # Followers keep the place they had: what they missed decides what each is told.
-                followers = channel.detach()
-                channel.restart(head)
-                for subscriber in followers:
-                    self._catch_up(subscriber)
-                channel.take_early()
-                return
-            fresh = [entry for entry in stretch.entries if entry.offset > channel.last]
-            if fresh:
-                self._count.hole(len(fresh), healed=True)
-                channel.take(fresh)
-            channel.take_early()
-            if not stretch.more:
-                return
-            channel.flush()
-
-    def _read_page(self, tx: ReadTx, name: str, after: int | None) -> tuple[Head, Stretch]:
-        head = head_of(tx, name)
-        if after is None or after >= head.offset or after < head.floor:
-            return head, Stretch([], more=False)
-        limits = self._limits.channel
-        return head, self._log_table.read(
-            tx, name, EVERYBODY, after=after, limit=limits.log_page, size=limits.log_bytes
-        )
-
-    async def _rotate(self, name: str, epoch: str) -> None:
-        _log.error("the log went back in time: new epoch", channel=name, epoch=epoch)
-        if (await self._database.write(life.rotate, name, epoch)).value:
-            self._count.rotated()
-
-    def _later(self, channel: Channel, offset: int) -> None:
-        """An announcement may be on its way: look again before reading the log for it."""
-
-        def look() -> None:
-            if channel.last < offset and self._channels.get(channel.name) is channel:
-                self._count.hole(offset - channel.last, healed=False)
-                self._read_log(channel)
-
-        asyncio.get_running_loop().call_later(self._limits.channel.early_wait_s, look)
 
     async def _check_for_ever(self) -> None:
         while True:
