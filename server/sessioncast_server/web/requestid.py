@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Iterable
+from itertools import count
 from secrets import token_hex
 
 from starlette.types import Scope
 
 HEADER = "X-Request-Id"
 RAW_HEADER = b"x-request-id"
+_PROCESS = token_hex(5)  # asking the kernel for randomness at each request would cost as much as parsing it
+_COUNT = count(1)
 _FORM = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -16,7 +19,7 @@ def choose(headers: Iterable[tuple[bytes, bytes]]) -> str:
     for name, value in headers:
         if name == RAW_HEADER and _FORM.fullmatch(value):
             return value.decode()
-    return token_hex(8)
+    return f"{_PROCESS}{next(_COUNT):06x}"
 
 
 def request_id_of(scope: Scope) -> str:
