@@ -57,11 +57,12 @@ class Sender:
         loop = asyncio.get_running_loop()
         backoff = Backoff(self._limits)
         ends = loop.time() + (self._limits.deadline_s if deadline_s is None else deadline_s)
+        refusal: ProblemError | None = None
         while True:
             asked_s: float | None = None
             failure: ProblemError | ConnectionLost
+            left_s = max(ends - loop.time(), 0.001)
             try:
-                left_s = max(ends - loop.time(), 0.001)
                 answer = await self._attempt(
                     method, path, min(left_s, self._limits.attempt_s), query=query, content=content, headers=sent
                 )
@@ -74,8 +75,10 @@ class Sender:
                 if not error.retryable:
                     raise
                 asked_s, failure = error.retry_after, error
+                refusal = error
             except ConnectionLost as error:
-                failure = error
+                # An attempt that had less than its time says nothing of the server, whose last word was another.
+                failure = refusal if refusal is not None and left_s < self._limits.attempt_s else error
             wait_s = backoff.next_s(asked_s)
             if loop.time() + wait_s >= ends:
                 raise failure

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sessioncast import Client, ConnectionLost, Fenced, Limits, ProblemError, ProtocolError
-from support.scripted import Lost, Reply, ScriptedServer
+from support.scripted import Lost, Reply, ScriptedServer, Streamed
 
 PROJECT = {"id": "p", "created_at": "2026-01-01T00:00:00Z"}
 RANGE = {"first": 1, "last": 2}
@@ -62,6 +62,17 @@ async def test_a_refusal_until_the_deadline_is_raised_as_it_is(server: ScriptedS
             await client.projects.get("p")
     assert caught.value.code == "unavailable"
     assert len(server.seen) > 1
+
+
+async def test_an_attempt_cut_by_the_deadline_does_not_hide_the_last_word(
+    server: ScriptedServer, quick: Limits
+) -> None:
+    """When the last attempt is left without an answer because time ran out, the refusal before it is raised."""
+    server.say(refusal(503, "unavailable", retryable=True), Streamed([]))
+    async with Client(server.url, limits=replace(quick, deadline_s=1.0, attempt_s=30.0)) as client:
+        with pytest.raises(ProblemError) as caught:
+            await client.projects.get("p")
+    assert (caught.value.code, len(server.seen)) == ("unavailable", 2)
 
 
 async def test_a_wait_beyond_the_deadline_is_not_begun(server: ScriptedServer, quick: Limits) -> None:
