@@ -14,7 +14,7 @@ from sessioncast_server.db.transaction import ReadTx
 from sessioncast_server.problems import Problem
 from sessioncast_server.web.answer import Answer
 from sessioncast_server.web.endpoint import Call
-from sessioncast_server.web.etag import none_match, resource_etag
+from sessioncast_server.web.etag import log_etag, none_match, resource_etag
 from sessioncast_shared.codes import Code
 from sessioncast_shared.position import BadPositionError, Position
 
@@ -85,14 +85,9 @@ def resource_view(channel: str, version: int, body: bytes) -> View:
 
 
 def list_view(tx: ReadTx, channel: str, audience: Audience, body: Callable[[], bytes]) -> View:
-    """A view of many resources, tagged with the position of the last event that concerns them.
-
-    Once retention has taken that event the log's floor stands for it: also a name that no other state had.
-    """
+    """A view of many resources, tagged with the position of the last event that concerns them."""
     head = head_of(tx, channel)
-    offset = newest(tx, channel, audience)
-    mark = f"floor-{head.floor}" if offset is None else str(offset)
-    return View(channel, f'"{head.epoch}:{mark}"', body)
+    return View(channel, log_etag(head.epoch, newest(tx, channel, audience), head.floor), body)
 
 
 def _look(

@@ -14,7 +14,7 @@ from sessioncast_server.db.transaction import ReadTx
 from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.transports.target import Target
 from sessioncast_server.web.answer import Answer
-from sessioncast_server.web.etag import none_match
+from sessioncast_server.web.etag import log_etag, none_match
 from sessioncast_shared.position import Position
 
 
@@ -139,8 +139,7 @@ class Poll:
             fields |= {"reason": reason, "from": str(position), "to": str(here)}
         body = json_bytes(fields)[1:-1]
         if wish.snapshot != "never":
-            last = newest(tx, target.channel, target.audience)
-            etag = f'"{head.epoch}:{f"floor-{head.floor}" if last is None else last}"'
+            etag = log_etag(head.epoch, newest(tx, target.channel, target.audience), head.floor)
             if reason is None and not none_match(condition, etag):
                 return Answer(304, b"", _headers(here, etag)), True
             snapshot = self._snapshots.read(tx, target.channel, target.audience)

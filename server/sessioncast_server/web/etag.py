@@ -18,6 +18,15 @@ def resource_etag(version: int, body: bytes) -> str:
     return f'"{version}-{hashlib.blake2b(body, digest_size=6).hexdigest()}"'
 
 
+def log_etag(epoch: str, newest: int | None, floor: int) -> str:
+    """The tag of what many resources make: the position of the last event that concerns them.
+
+    Once retention has taken that event (`newest` is None) the log's floor stands for it: also a name that no other
+    state had.
+    """
+    return f'"{epoch}:{f"floor-{floor}" if newest is None else newest}"'
+
+
 def if_match_version(header: str | None) -> frozenset[int] | None:
     """The versions an `If-Match` lets a change through at; None when any will do (no header, or `*`).
 
