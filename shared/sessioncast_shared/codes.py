@@ -16,6 +16,7 @@ class Code(StrEnum):
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    MODEL_NOT_FOUND = "model_not_found"
     SESSION_ACTIVE = "session_active"
     CONFIRMATION_REQUIRED = "model_change_requires_confirmation"
     SESSION_CHANGED = "session_changed"

@@ -30,6 +30,8 @@ class EventType(StrEnum):
     SESSION_REPLACED = "session.replaced"
     SESSION_DELETED = "session.deleted"
     SESSION_OUTPUT = "session.output"
+    MODEL_REGISTERED = "model.registered"
+    MODEL_DELETED = "model.deleted"
 
     @property
     def kind(self) -> Kind:

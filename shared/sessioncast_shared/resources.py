@@ -58,6 +58,34 @@ class Model(BaseModel):
     params: dict[str, Any] | None = None
 
 
+class RegisteredModel(Resource):
+    """A model that a project's sessions may run with; a project without any accepts every model."""
+
+    project_id: str
+    name: str
+    version: int
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+    deleted_at: AwareDatetime | None = None
+
+
+class Flag(Resource):
+    """A switch of the server's behaviour.
+
+    Attributes:
+        state: `on`, `off` or `percentage`.
+        percentage: share of projects it is on for, 0 to 100.
+        settled: answer to a change of `single_session_enabled`: phases in which the newest session got the slot.
+    """
+
+    name: str
+    state: str
+    percentage: float
+    updated_at: AwareDatetime | None = None
+    updated_by: str | None = None
+    settled: int | None = None
+
+
 Agent = Name | list[Name]
 """One agent, or the several of a multi-agent session."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from sessioncast_shared import texts
 from sessioncast_shared.statuses import Status
 
 
@@ -36,6 +37,7 @@ class Record:
     deleted_at: datetime | None = None
     deleted_by: str | None = None
     replaced_by: str | None = None
+    model_available: bool = True
 
     @property
     def state(self) -> Status:
@@ -54,7 +56,7 @@ class Record:
             "task_id": self.task_id,
             "phase": self.phase,
             "debug": self.debug,
-            "model": orjson.Fragment(self.model),
+            "model": orjson.Fragment(self.model if self.model_available else gone_model(self.model)),
             "agent": orjson.Fragment(self.agent),
             "user": self.user_id,
             "status": self.status,
@@ -71,6 +73,11 @@ class Record:
             "deleted_at": self.deleted_at,
             "replaced_by": self.replaced_by,
         }
+
+
+def gone_model(model: str) -> bytes:
+    """A model, JSON in and out, as it is shown once it was deleted from the registry."""
+    return orjson.dumps(orjson.loads(model) | {"available": False, "label": texts.MODEL_MISSING})
 
 
 FIELDS = tuple(field.name for field in fields(Record))

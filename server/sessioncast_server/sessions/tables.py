@@ -2,14 +2,16 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Text, text, true
 from sqlmodel import Field, SQLModel
 
 from sessioncast_server.db.types import UtcTime
 
 
 class SessionRow(SQLModel, table=True):
-    """An attempt at a phase. The unique `slot` lets one live session hold it; it is null once soft-deleted.
+    """An attempt at a phase. The unique `slot` lets one live session hold it.
+
+    It is null once soft-deleted, and for what was started while `single_session_enabled` was off.
 
     `model` is the whole model as JSON text, `agent` and `metadata` are JSON text too.
     """
@@ -30,6 +32,12 @@ class SessionRow(SQLModel, table=True):
             "id",
             sqlite_where=text("deleted_at IS NULL"),
             postgresql_where=text("deleted_at IS NULL"),
+        ),
+        Index(
+            "ix_session_slotless",
+            "task_id",
+            sqlite_where=text("slot IS NULL AND deleted_at IS NULL"),
+            postgresql_where=text("slot IS NULL AND deleted_at IS NULL"),
         ),
     )
 
@@ -56,6 +64,7 @@ class SessionRow(SQLModel, table=True):
     deleted_at: datetime | None = Field(sa_column=Column(UtcTime))
     deleted_by: str | None = Field(sa_column=Column(Text))
     replaced_by: str | None = Field(max_length=36)
+    model_available: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=true()))
 
 
 class OutputRow(SQLModel, table=True):

@@ -1,0 +1,1 @@
+"""Models: which ones a project's sessions may run with, and how two of them compare."""
