@@ -5,7 +5,13 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
-from sessioncast_server.db.errors import CommitUnknownError, DatabaseError, LockTimeoutError, UnavailableError
+from sessioncast_server.db.errors import (
+    CommitUnknownError,
+    ConflictError,
+    DatabaseError,
+    LockTimeoutError,
+    UnavailableError,
+)
 from sessioncast_shared import texts
 from sessioncast_shared.codes import Code
 
@@ -87,7 +93,7 @@ def stale() -> Problem:
 
 
 def busy() -> Problem:
-    """409: another one holds the lock of what is to be changed, and kept it for too long."""
+    """409: another one kept what is to be changed for too long, or was faster each time."""
     return Problem(409, Code.SESSION_BUSY, texts.BUSY, retry_after=1)
 
 
@@ -99,7 +105,9 @@ def problem_of(error: BaseException) -> Problem:
         case CommitUnknownError():
             detail = "The outcome of the change is unknown. Repeat it with the same Idempotency-Key."
             return Problem(503, Code.COMMIT_UNKNOWN, detail, retry_after=1)
-        case UnavailableError() | LockTimeoutError() | DatabaseError():
+        case LockTimeoutError(of="row") | ConflictError():
+            return busy()
+        case UnavailableError() | DatabaseError():
             return Problem(503, Code.UNAVAILABLE, texts.UNAVAILABLE, retry_after=1)
         case _:
             return Problem(500, Code.UNEXPECTED, texts.UNEXPECTED)

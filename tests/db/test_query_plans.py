@@ -66,9 +66,9 @@ def _sessions() -> Iterator[Case]:
             yield f"sessions by {conditions}", statement, chosen, {"ix_session_lookup"}
     pkey = {"session_pkey", "sqlite_autoindex_session_1"}
     yield "session", sessions.GET, {"session_id": _ID}, pkey
-    yield "session, locked", sessions.LOCK, {"session_id": _ID}, pkey
+    yield "session, locked", sessions.LOCK.waiting, {"session_id": _ID}, pkey
     yield "slot", sessions.IN_SLOT, {"slot": "s"}, {"ux_session_slot"}
-    yield "slot, locked", sessions.LOCK_SLOT, {"slot": "s"}, {"ux_session_slot"}
+    yield "slot, locked", sessions.LOCK_SLOT.waiting, {"slot": "s"}, {"ux_session_slot"}
     yield "sessions by ids", sessions.BY_IDS, {"ids": _IDS, "limit": 9}, pkey
     yield "live of project", sessions.LIVE_OF_PROJECT, {"project_id": "p-7", "limit": 5001}, {"ix_session_live"}
     lookups = {"ix_session_lookup"}

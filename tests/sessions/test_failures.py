@@ -12,6 +12,7 @@ from sessioncast_server.auth.tokens import Authenticator
 from sessioncast_server.db.database import Database
 from sessioncast_server.db.errors import (
     CommitUnknownError,
+    ConflictError,
     DatabaseError,
     LockTimeoutError,
     UnavailableError,
@@ -33,6 +34,7 @@ T = TypeVar("T")
 
 CREATE_FAILED = "Failed to create session. Please try again later."
 UNAVAILABLE = "The server is currently unavailable. Please try again in a few minutes."
+BUSY = "This session is currently being modified. Please try again later."
 START = {"phase": "run", "model": {"name": "m"}}
 _ENV = {"SESSIONCAST_JWT_SECRET": SECRET, "SESSIONCAST_LOCK_TIMEOUT_S": "0.3", "SESSIONCAST_WRITE_DEADLINE_S": "2"}
 
@@ -117,7 +119,9 @@ class _FailingDatabase:
     ("error", "code", "detail"),
     [
         (UnavailableError("full"), "create_failed", CREATE_FAILED),
-        (LockTimeoutError("locked"), "create_failed", CREATE_FAILED),
+        (LockTimeoutError("locked"), "session_being_modified", BUSY),
+        (LockTimeoutError("locked", of="else"), "create_failed", CREATE_FAILED),
+        (ConflictError("late"), "session_being_modified", BUSY),
         (UniqueError("ux_session_slot"), "create_failed", CREATE_FAILED),
         (
             CommitUnknownError("lost"),
@@ -128,7 +132,7 @@ class _FailingDatabase:
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 def test_an_unknown_outcome_is_not_called_a_failure(error: DatabaseError, code: str, detail: str) -> None:
-    """Every failure of the store is `create_failed`, but for the one that may have been a success."""
+    """A failure of the store is `create_failed`, unless it may have been a success or somebody is in the way."""
     database = cast("Database", _FailingDatabase(error))
     counted: list[str] = []
     mutator = Mutator(database, ttl_s=60, count=counted.append)
@@ -138,7 +142,8 @@ def test_an_unknown_outcome_is_not_called_a_failure(error: DatabaseError, code: 
         path = "/v1/tasks/01234567-89ab-7def-8123-456789abcdef/sessions"
         answer = client.post(path, json=START, headers={"Authorization": bearer()})
     document = answer.json()
-    assert (answer.status_code, document["code"], document["detail"]) == (503, code, detail)
+    status = 409 if detail == BUSY else 503
+    assert (answer.status_code, document["code"], document["detail"]) == (status, code, detail)
     assert document["retryable"] is True
     assert answer.headers["retry-after"] == "1"
     assert len(counted) == 1

@@ -54,6 +54,6 @@ def trim(tx: WriteTx, channel: str, *, keep_s: float, keep_events: int, batch: i
     cut = tx.one(_OLD, channel=channel, floor=row.floor, upto=upto, before=before).offset
     if cut is None:
         return 0
-    deleted = tx.run(_DELETE, channel=channel, upto=cut)
+    deleted = tx.count(_DELETE, channel=channel, upto=cut)
     tx.run(_RAISE, channel=channel, new_floor=cut)
     return deleted

@@ -37,12 +37,12 @@ SELECT (SELECT system_identifier FROM pg_control_system())::text
 
 def rotate(tx: WriteTx, channel: str, old: str) -> bool:
     """Give a channel's log a new epoch, unless another node did; whether this call did it."""
-    return tx.run(_ROTATE, channel=channel, old=old, new=new_epoch()) == 1
+    return tx.count(_ROTATE, channel=channel, old=old, new=new_epoch()) == 1
 
 
 def rotate_all(tx: WriteTx) -> int:
     """Give every log a new epoch; how many there are."""
-    return tx.run(ROTATE_ALL)
+    return tx.count(ROTATE_ALL)
 
 
 def went_elsewhere(tx: ReadTx) -> bool:

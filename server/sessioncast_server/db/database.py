@@ -13,16 +13,35 @@ P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
+class Effort:
+    """What a write took.
+
+    Attributes:
+        statements: of the run that committed, COMMIT apart.
+        waited_s: seconds it waited for rows that others held, or for its turn.
+        contended: whether anybody was in the way.
+        conflicts: runs that were lost to faster ones.
+    """
+
+    statements: int = 0
+    waited_s: float = 0.0
+    contended: bool = False
+    conflicts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Written(Generic[T]):
     """Outcome of a committed write.
 
     Attributes:
         value: what the function returned.
         position: of the last event it emitted, None when it emitted none.
+        effort: what it took.
     """
 
     value: T
     position: Position | None
+    effort: Effort = Effort()
 
 
 class Appender(Protocol):

@@ -1,5 +1,7 @@
 """What can go wrong between a service and its database, whatever the backend."""
 
+from typing import Literal
+
 
 class DatabaseError(Exception):
     """Base of the store's own errors; a driver's exceptions never leave the `db` folder."""
@@ -23,7 +25,19 @@ class CommitUnknownError(DatabaseError):
 
 
 class LockTimeoutError(DatabaseError):
-    """A row's lock was not had in time; nothing of the transaction remains."""
+    """A lock was not had in time; nothing of the transaction remains.
+
+    Attributes:
+        of: what is locked: a `row` that is to be changed, or something `else` that nobody outside knows of.
+    """
+
+    def __init__(self, detail: str = "", *, of: Literal["row", "else"] = "row") -> None:
+        super().__init__(detail)
+        self.of = of
+
+
+class ConflictError(DatabaseError):
+    """Another transaction was faster; nothing of this one remains. The store runs it again, a few times."""
 
 
 class UniqueError(DatabaseError):

@@ -1,18 +1,23 @@
 """PostgreSQL behind the database seam: psycopg in a few threads, pools for writes, reads and the hub apart."""
 
 import asyncio
+import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from sessioncast_server.broker.base import Announcement
 from sessioncast_server.db.database import Appender, CommitListener, Written
-from sessioncast_server.db.errors import CommitUnknownError, DatabaseError
+from sessioncast_server.db.errors import CommitUnknownError, DatabaseError, LockTimeoutError, UnavailableError
 from sessioncast_server.db.postgres_link import PostgresLink
 from sessioncast_server.db.transaction import ReadTx, WriteTx
 from sessioncast_server.db.workers import Workers
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+_LOCK_SLICE_S = 0.25
+_LOCK_PAUSE_S = 0.05
 
 
 class PostgresDatabase:
@@ -22,7 +27,7 @@ class PostgresDatabase:
         url: `postgresql://…`.
         write_threads, read_threads: connections for each; the hub has one more.
         queue_max: calls that may wait in each pool; one more is refused.
-        lock_timeout_s: seconds to wait for a row.
+        lock_timeout_s: seconds to wait for a row, attempts and pauses together.
         write_deadline_s, read_deadline_s: seconds a call may take, waiting included; then its socket is shut.
     """
 
@@ -64,8 +69,30 @@ class PostgresDatabase:
             raise
 
     async def write(self, fn: Callable[Concatenate[WriteTx, P], T], /, *args: P.args, **kwargs: P.kwargs) -> Written[T]:
-        """Run `fn(tx, …)` on one of the writing connections."""
-        return cast("Written[T]", await self._writers.run(lambda link: self._write(link, fn, *args, **kwargs)))
+        """Run `fn(tx, …)` on one of the writing connections.
+
+        A lock is waited for in slices, and the connection is given back between them: whoever waits for a task that
+        somebody keeps must not keep those waiting who want another one.
+        """
+        loop = asyncio.get_running_loop()
+        began, sliced = loop.time(), None
+        while True:
+            try:
+                written: Written[T] = await self._writers.run(lambda link: self._write(link, fn, *args, **kwargs))
+            except LockTimeoutError as error:
+                pause = random.uniform(0, _LOCK_PAUSE_S)  # noqa: S311  spreads rivals, guards nothing
+                if loop.time() + pause - began >= self._lock_timeout_s:
+                    if error.of == "row":
+                        raise
+                    raise UnavailableError("busy", str(error)) from error
+                await asyncio.sleep(pause)
+                sliced = loop.time()
+            else:
+                break
+        if sliced is not None:
+            waited_s = written.effort.waited_s + sliced - began
+            written = replace(written, effort=replace(written.effort, contended=True, waited_s=waited_s))
+        return written
 
     async def read(self, fn: Callable[Concatenate[ReadTx, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn(tx, …)` on one snapshot."""
@@ -88,7 +115,7 @@ class PostgresDatabase:
     def _workers(self, name: str, size: int, deadline_s: float) -> Workers:
         return Workers(
             name,
-            lambda: PostgresLink(self._url, self._appender, lock_timeout_s=self._lock_timeout_s),
+            lambda: PostgresLink(self._url, self._appender, lock_timeout_s=min(_LOCK_SLICE_S, self._lock_timeout_s)),
             size=size,
             queue_max=self._queue_max,
             deadline_s=deadline_s,

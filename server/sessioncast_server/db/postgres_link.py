@@ -6,6 +6,7 @@ import random
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
@@ -13,8 +14,14 @@ from psycopg import errors
 from psycopg.pq import TransactionStatus
 
 from sessioncast_server.broker.base import Announcement
-from sessioncast_server.db.database import Appender, Written
-from sessioncast_server.db.errors import CommitUnknownError, LockTimeoutError, UnavailableError, UniqueError
+from sessioncast_server.db.database import Appender, Effort, Written
+from sessioncast_server.db.errors import (
+    CommitUnknownError,
+    ConflictError,
+    LockTimeoutError,
+    UnavailableError,
+    UniqueError,
+)
 from sessioncast_server.db.statement import POSTGRESQL
 from sessioncast_server.db.transaction import ReadTx, WriteTx
 from sessioncast_shared.position import Position
@@ -42,6 +49,35 @@ def translate(error: Exception) -> Exception:
             return UnavailableError("connection", str(error))
         case _:
             return error
+
+
+@dataclass(slots=True)
+class _Ending:
+    """How far a transaction had come, which decides what an error means.
+
+    Attributes:
+        began: when the function had run and its events were appended; 0 before.
+        sent: whether a COMMIT of changes may have reached the server.
+    """
+
+    began: float = 0.0
+    sent: bool = False
+
+    def meaning(self, error: Exception, *, lost: bool) -> Exception:
+        """The store's error; one of the conflicts that are run again, as it is."""
+        translated = _meaning(error, lost=lost)
+        if self.sent and lost:
+            return CommitUnknownError(str(error.__cause__ or error))
+        if self.began and isinstance(translated, LockTimeoutError):
+            return LockTimeoutError(str(error), of="else")  # the counter of the log
+        return translated
+
+
+def _meaning(error: Exception, *, lost: bool) -> Exception:
+    """As `translate`; on a lost connection any error of the driver means that, also «there is no result»."""
+    if lost and isinstance(error, psycopg.Error):
+        return UnavailableError("connection", str(error))
+    return translate(error)
 
 
 class PostgresLink:
@@ -94,69 +130,61 @@ class PostgresLink:
         """Run `fn(tx, …)` on one snapshot."""
         connection = self.connection()
         try:
-            with connection.cursor() as cursor:
+            with connection.pipeline(), connection.cursor() as cursor:
                 cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-                value = fn(ReadTx(cursor, POSTGRESQL, translate), *args, **kwargs)
+                value = fn(ReadTx(cursor, POSTGRESQL, translate, spawn=connection.cursor), *args, **kwargs)
                 cursor.execute("COMMIT")
                 return value
         except psycopg.Error as error:
-            raise translate(error) from error
+            raise _meaning(error, lost=connection.closed) from error
         finally:
             self._leave(connection)
 
     def write(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> tuple[Written[T], list[Announcement], float]:
-        """Run `fn(tx, …)` in one transaction, again when it lost a deadlock or a serialization conflict.
+        """Run `fn(tx, …)` in one transaction, again when it lost a deadlock or was too late for another reason.
 
         Returns:
             its outcome, what was appended, and the seconds from appending to the end of COMMIT.
+
+        Raises:
+            ConflictError: others were faster, each time.
         """
         for tries in range(_RETRIES):
             try:
-                return self._write_once(fn, *args, **kwargs)
-            except (errors.DeadlockDetected, errors.SerializationFailure) as error:
+                return self._write_once(tries, fn, *args, **kwargs)
+            except (errors.DeadlockDetected, errors.SerializationFailure, UniqueError, ConflictError) as error:
+                # A row that another one inserted meanwhile is there to be read when it runs again.
                 conflict = error
             time.sleep(random.uniform(0, _RETRY_PAUSE_S * 2**tries))  # noqa: S311  spreads rivals, guards nothing
+        if isinstance(conflict, UniqueError | ConflictError):
+            raise conflict
         raise UnavailableError("busy", str(conflict)) from conflict
 
     def _write_once(
-        self, fn: Callable[..., T], *args: Any, **kwargs: Any
+        self, tries: int, fn: Callable[..., T], *args: Any, **kwargs: Any
     ) -> tuple[Written[T], list[Announcement], float]:
         connection = self.connection()
+        ending = _Ending()
         try:
-            with connection.cursor() as cursor:
+            with connection.pipeline() as pipeline, connection.cursor() as cursor:
                 cursor.execute("BEGIN")
-                tx = WriteTx(cursor, POSTGRESQL, translate, spawn=connection.cursor)
+                tx = WriteTx(cursor, POSTGRESQL, translate, spawn=connection.cursor, wait=pipeline.sync)
                 value = fn(tx, *args, **kwargs)
-                began = time.monotonic()
-                announcements = self._commit(connection, tx)
-                seconds = time.monotonic() - began
-        except psycopg.Error as error:
-            raise translate(error) from error
-        finally:
-            self._leave(connection)
-        position = Position(announcements[-1].epoch, announcements[-1].last) if announcements else None
-        return Written(value, position), announcements, seconds
-
-    def _commit(self, connection: psycopg.Connection[tuple[Any, ...]], tx: WriteTx) -> list[Announcement]:
-        """Counter, events and COMMIT in one round trip: the counter row is locked for as short as can be."""
-        sent = False
-        try:
-            with connection.pipeline():
+                ending.began = time.monotonic()
                 appended = self._appender.append(tx)
                 for statement, params in tx.closing:
                     tx.send(statement, **params)
-                sent = tx.wrote
+                ending.sent = tx.wrote
+                # Counter, events and COMMIT in one round trip: the counter row is locked for as short as can be.
                 connection.execute("COMMIT")
-            return appended()
-        except errors.LockNotAvailable as error:
-            raise UnavailableError("busy", str(error)) from error
-        except LockTimeoutError as error:
-            raise UnavailableError("busy", str(error)) from error
-        except (psycopg.OperationalError, psycopg.InterfaceError, UnavailableError) as error:
-            cause = error.__cause__ if isinstance(error, UnavailableError) else error
-            if connection.closed and sent:
-                raise CommitUnknownError(str(cause)) from error
-            raise
+            announcements = appended()
+        except (psycopg.Error, LockTimeoutError, UnavailableError) as error:
+            raise ending.meaning(error, lost=connection.closed) from error
+        finally:
+            self._leave(connection)
+        position = Position(announcements[-1].epoch, announcements[-1].last) if announcements else None
+        effort = Effort(tx.statements, tx.waited_s, tx.contended or tries > 0, tries)
+        return Written(value, position, effort), announcements, time.monotonic() - ending.began
 
     def _leave(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
         """No transaction stays open; a connection of which that cannot be said is dropped."""

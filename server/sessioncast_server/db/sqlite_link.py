@@ -29,7 +29,7 @@ def translate(error: Exception) -> Exception:
         case sqlite3.SQLITE_INTERRUPT:
             return UnavailableError("deadline", str(error))
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return LockTimeoutError(str(error))
+            return LockTimeoutError(str(error), of="else")  # of the file
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CORRUPT:
             return UnavailableError("io", str(error))
         case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_NOMEM | sqlite3.SQLITE_PROTOCOL:

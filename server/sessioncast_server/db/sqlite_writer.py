@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sessioncast_server.broker.base import Announcement
-from sessioncast_server.db.database import Appender, Written
+from sessioncast_server.db.database import Appender, Effort, Written
 from sessioncast_server.db.errors import CommitUnknownError, UnavailableError
 from sessioncast_server.db.life import LifeFile, bump
 from sessioncast_server.db.sqlite_link import SqliteLink, as_unavailable, translate
@@ -29,6 +29,7 @@ from sessioncast_shared.position import Position
 
 _COMMIT_TRIES = 50
 _COMMIT_PAUSE_S = 0.02
+_AT_ONCE_S = 0.005  # a turn that came sooner was not waited for: it is about what a commit takes
 _GRACE_S = 1.0  # for each that was in time before another one spent its time
 
 
@@ -47,6 +48,7 @@ class WriteJob:
     Attributes:
         deadline: on the monotonic clock, waiting included; what has not ended by then is interrupted.
         wrote: whether it changed anything.
+        submitted: when it began to wait, on the monotonic clock.
     """
 
     fn: Callable[..., Any]
@@ -57,6 +59,7 @@ class WriteJob:
     written: Written[Any] | None = None
     error: BaseException | None = None
     wrote: bool = False
+    submitted: float = field(default_factory=time.monotonic)
     announcements: list[Announcement] = field(default_factory=list)
 
     def check(self) -> None:
@@ -206,6 +209,7 @@ class SqliteWriter:
         def spawn() -> sqlite3.Cursor:
             return cursor if undoing else connection.cursor()
 
+        began = time.monotonic()
         try:
             job.check()
             cursor.execute("SAVEPOINT job")
@@ -217,7 +221,8 @@ class SqliteWriter:
             for statement, params in tx.closing:
                 tx.send(statement, **params)
             cursor.execute("RELEASE job")
-            job.written, job.wrote = Written(value, _last_position(job.announcements)), tx.wrote
+            effort = Effort(tx.statements, began - job.submitted, began - job.submitted > _AT_ONCE_S)
+            job.written, job.wrote = Written(value, _last_position(job.announcements), effort), tx.wrote
         except BaseException as error:  # noqa: BLE001  whatever it was belongs to the waiter
             # What undid the transaction is the reason, not what the function made of it.
             error = undoing[0] if undoing else error

@@ -1,5 +1,6 @@
 """What a service sees of the database: a transaction to read in, or to write and stage events in."""
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -7,7 +8,7 @@ from typing import Any, Protocol
 
 from sqlalchemy.engine import Dialect
 
-from sessioncast_server.db.statement import Statement
+from sessioncast_server.db.statement import Compiled, Statement
 
 
 class Cursor(Protocol):
@@ -61,24 +62,76 @@ class Staged:
 Translate = Callable[[Exception], Exception]
 
 
+class Lock:
+    """A row to lock `FOR NO KEY UPDATE`: as a statement that waits for it, and as one that passes over what is held.
+
+    Args:
+        select: of one row of one table, without a lock.
+    """
+
+    __slots__ = ("passing", "waiting")
+
+    def __init__(self, select: Any) -> None:
+        self.waiting = Statement(select.with_for_update(key_share=True))
+        self.passing = Statement(select.with_for_update(key_share=True, skip_locked=True))
+
+
+class Asked:
+    """Rows that were asked for. Where statements travel in a pipeline they are waited for only when looked at."""
+
+    __slots__ = ("_compiled", "_rows", "_translate")
+
+    def __init__(self, rows: Cursor | list[Any], compiled: Compiled, translate: Translate) -> None:
+        self._rows = rows
+        self._compiled = compiled
+        self._translate = translate
+
+    def all(self) -> list[Any]:
+        """All rows as named tuples."""
+        if not isinstance(self._rows, list):
+            try:
+                self._rows = self._rows.fetchall()
+            except Exception as error:
+                raise self._translate(error) from error
+        return [self._compiled.row(values) for values in self._rows]
+
+    def one(self) -> Any:
+        """The first row as a named tuple, or None."""
+        return next(iter(self.all()), None)
+
+
 class ReadTx:
     """One consistent snapshot of the database.
 
+    On PostgreSQL statements travel in a pipeline: what needs no answer (`run`, `many`) and what may be looked at later
+    (`ask`) costs no round trip of its own. An error shows at the next look, at the latest at COMMIT.
+
     Attributes:
         now: when the transaction began, for everything it writes.
+        statements: how many were run.
     """
 
-    __slots__ = ("_cursor", "_translate", "dialect", "now")
+    __slots__ = ("_cursor", "_spawn", "_translate", "dialect", "now", "statements")
 
-    def __init__(self, cursor: Cursor, dialect: Dialect, translate: Translate) -> None:
+    def __init__(
+        self, cursor: Cursor, dialect: Dialect, translate: Translate, *, spawn: Callable[[], Cursor] | None = None
+    ) -> None:
         self._cursor = cursor
         self._translate = translate
+        self._spawn = spawn or (lambda: cursor)
         self.dialect = dialect
         self.now = datetime.now(UTC)
+        self.statements = 0
+
+    @property
+    def serial(self) -> bool:
+        """Whether changes are made one after another, so that nothing is left to lock: SQLite after BEGIN IMMEDIATE."""
+        return self.dialect.name == "sqlite"
 
     def one(self, statement: Statement, **params: Any) -> Any:
         """The first row as a named tuple, or None."""
         compiled = statement.on(self.dialect)
+        self.statements += 1
         try:
             self._cursor.execute(compiled.sql, compiled.bind(params))
             values = self._cursor.fetchone()
@@ -89,12 +142,27 @@ class ReadTx:
     def all(self, statement: Statement, **params: Any) -> list[Any]:
         """All rows as named tuples."""
         compiled = statement.on(self.dialect)
+        self.statements += 1
         try:
             self._cursor.execute(compiled.sql, compiled.bind(params))
             rows = self._cursor.fetchall()
         except Exception as error:
             raise self._translate(error) from error
         return [compiled.row(values) for values in rows]
+
+    def ask(self, statement: Statement, **params: Any) -> Asked:
+        """Rows to look at later. Ask for all that is needed, then look: one round trip serves them together."""
+        compiled = statement.on(self.dialect)
+        self.statements += 1
+        try:
+            if self.serial:
+                self._cursor.execute(compiled.sql, compiled.bind(params))
+                return Asked(self._cursor.fetchall(), compiled, self._translate)
+            cursor = self._spawn()
+            cursor.execute(compiled.sql, compiled.bind(params))
+        except Exception as error:
+            raise self._translate(error) from error
+        return Asked(cursor, compiled, self._translate)
 
 
 class WriteTx(ReadTx):
@@ -104,23 +172,44 @@ class WriteTx(ReadTx):
         staged: events to append, in the order they were emitted.
         closing: statements to run after the events, right before COMMIT.
         wrote: whether anything was changed.
+        waited_s: seconds spent waiting for rows that others held (PostgreSQL) or for the turn (SQLite).
+        contended: whether anybody was in the way.
     """
 
-    __slots__ = ("_spawn", "closing", "staged", "wrote")
+    __slots__ = ("_wait", "closing", "contended", "staged", "waited_s", "wrote")
 
-    def __init__(self, cursor: Cursor, dialect: Dialect, translate: Translate, *, spawn: Callable[[], Cursor]) -> None:
-        super().__init__(cursor, dialect, translate)
-        self._spawn = spawn
+    def __init__(
+        self,
+        cursor: Cursor,
+        dialect: Dialect,
+        translate: Translate,
+        *,
+        spawn: Callable[[], Cursor],
+        wait: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(cursor, dialect, translate, spawn=spawn)
+        self._wait = wait
         self.staged: list[Staged] = []
         self.closing: list[tuple[Statement, dict[str, Any]]] = []
         self.wrote = False
+        self.waited_s = 0.0
+        self.contended = False
 
-    def run(self, statement: Statement, **params: Any) -> int:
-        """Run a statement that changes rows; their number."""
+    def run(self, statement: Statement, **params: Any) -> None:
+        """Run a statement that changes rows."""
         compiled = statement.on(self.dialect)
         self.wrote = True
+        self.statements += 1
         try:
             self._cursor.execute(compiled.sql, compiled.bind(params))
+        except Exception as error:
+            raise self._translate(error) from error
+
+    def count(self, statement: Statement, **params: Any) -> int:
+        """Run a statement that changes rows; how many it changed."""
+        self.run(statement, **params)
+        try:
+            self._wait()
         except Exception as error:
             raise self._translate(error) from error
         return self._cursor.rowcount
@@ -130,27 +219,49 @@ class WriteTx(ReadTx):
         self.wrote = True
         return self.one(statement, **params)
 
+    def change_all(self, statement: Statement, **params: Any) -> list[Any]:
+        """Run a statement that changes rows and returns columns of them."""
+        self.wrote = True
+        return self.all(statement, **params)
+
     def many(self, statement: Statement, rows: Iterable[dict[str, Any]]) -> None:
         """Run a statement that changes rows once per set of parameters."""
         compiled = statement.on(self.dialect)
         self.wrote = True
+        self.statements += 1
         try:
             self._cursor.executemany(compiled.sql, [compiled.bind(dict(row)) for row in rows])
         except Exception as error:
             raise self._translate(error) from error
 
+    def locked(self, lock: Lock, read: Statement, **params: Any) -> Any:
+        """A row, locked until the end of the transaction and then read, or None: one round trip when nobody has it.
+
+        Locked and read by two statements: a joined one may return what was replaced while it waited.
+        """
+        if self.serial:
+            return self.one(read, **params)
+        held, row = self.ask(lock.passing, **params), self.ask(read, **params).one()
+        if row is None or held.one() is not None:
+            return row
+        self.contended = True
+        began = time.monotonic()
+        try:
+            self.one(lock.waiting, **params)
+        finally:
+            self.waited_s += time.monotonic() - began
+        return self.one(read, **params)
+
     def lock(self, statement: Statement, **params: Any) -> None:
-        """Lock rows until the end, by a SELECT … FOR …. On SQLite nothing is left to lock after BEGIN IMMEDIATE."""
-        if self.dialect.name != "sqlite":
-            self.one(statement, **params)
+        """Lock rows until the end, by a SELECT … FOR …. Nothing on SQLite."""
+        if not self.serial:
+            self.all(statement, **params)
 
     def send(self, statement: Statement, **params: Any) -> Callable[[], list[Any]]:
-        """Run a statement on a cursor of its own; its rows may be asked for after COMMIT.
-
-        In a pipeline nothing is waited for: an error shows at COMMIT.
-        """
+        """Run a statement on a cursor of its own; its rows may be asked for after COMMIT."""
         compiled = statement.on(self.dialect)
         self.wrote = True
+        self.statements += 1
         cursor = self._spawn()
         try:
             cursor.execute(compiled.sql, compiled.bind(params))

@@ -11,6 +11,7 @@ from datetime import timedelta
 import orjson
 from sqlalchemy import bindparam, delete, select
 
+from sessioncast_server.db.errors import LockTimeoutError
 from sessioncast_server.db.statement import Statement, Text
 from sessioncast_server.db.transaction import WriteTx
 from sessioncast_server.db.types import UtcTime
@@ -91,8 +92,11 @@ def claim(tx: WriteTx, ticket: Ticket) -> Answer | None:
         Problem: 422 `idempotency_key_reused`, when another body was sent with the key.
     """
     tx.run(_FORGET, key=ticket.id, before=tx.now - timedelta(seconds=ticket.ttl_s))
-    if tx.change(_CLAIM, id=ticket.id, body_digest=ticket.body_digest, created_at=tx.now) is not None:
-        return None
+    try:
+        if tx.change(_CLAIM, id=ticket.id, body_digest=ticket.body_digest, created_at=tx.now) is not None:
+            return None
+    except LockTimeoutError as error:
+        raise LockTimeoutError(str(error), of="else") from error
     kept = tx.one(_KEPT, key=ticket.id)
     if kept is None:  # it expired between the two statements
         return claim(tx, ticket)
@@ -118,4 +122,4 @@ def keep(tx: WriteTx, ticket: Ticket, answer: Answer) -> None:
 
 def expire(tx: WriteTx, ttl_s: float, limit: int) -> int:
     """Forget at most `limit` answers that are older than `ttl_s`; how many."""
-    return tx.run(_EXPIRE, before=tx.now - timedelta(seconds=ttl_s), limit=limit)
+    return tx.count(_EXPIRE, before=tx.now - timedelta(seconds=ttl_s), limit=limit)

@@ -158,8 +158,8 @@ class SessionsApi:
 
 
 def _create_failed(error: DatabaseError) -> Exception:
-    """Any failure of the server's own while a session is started, but for a commit that may have happened."""
-    if problem_of(error).code is Code.COMMIT_UNKNOWN:
+    """Any failure of the server's own while a session is started, unless it may be there or somebody is in the way."""
+    if problem_of(error).code in (Code.COMMIT_UNKNOWN, Code.SESSION_BUSY):
         return error
     return Problem(503, Code.CREATE_FAILED, texts.CREATE_FAILED, retry_after=1)
 

@@ -7,11 +7,10 @@ from typing import Any, Literal
 
 import orjson
 
-from sessioncast_server.db.errors import LockTimeoutError
 from sessioncast_server.db.ids import new_id
 from sessioncast_server.db.transaction import ReadTx, Staged, WriteTx
 from sessioncast_server.jsontext import json_bytes
-from sessioncast_server.problems import Problem, busy, invalid, not_found, stale
+from sessioncast_server.problems import Problem, invalid, not_found, stale
 from sessioncast_server.sessions import refusals, statements
 from sessioncast_server.sessions.record import Record, slot_of
 from sessioncast_server.sessions.rules import Decision, Difference, OnConflict, compare, decide, status_when_replaced
@@ -99,12 +98,8 @@ def _meet(tx: WriteTx, decision: Decision, live: Record, difference: Difference,
 
 
 def _live_in(tx: WriteTx, slot: str) -> Record | None:
-    """The session that holds a slot, locked. Locked and read in two statements, see `lock_task`."""
-    try:
-        tx.lock(statements.LOCK_SLOT, slot=slot)
-    except LockTimeoutError:
-        raise busy() from None
-    row = tx.one(statements.IN_SLOT, slot=slot)
+    """The session that holds a slot, locked."""
+    row = tx.locked(statements.LOCK_SLOT, statements.IN_SLOT, slot=slot)
     return None if row is None else Record(*row)
 
 
@@ -163,13 +158,13 @@ def hold_session(tx: WriteTx, session_id: str, hold: Hold, visible: Visible) -> 
     """The session, locked for a write on these terms.
 
     Raises:
-        Problem: 404; 409 `session_replaced`, `session_deleted`, `fenced`, `session_being_modified`; 412.
+        Problem: 404; 409 `session_replaced`, `session_deleted`, `fenced`; 412.
+        LockTimeoutError: another transaction kept the row for too long.
     """
-    try:
-        tx.lock(statements.LOCK, session_id=session_id)
-    except LockTimeoutError:
-        raise busy() from None
-    record = get_session(tx, session_id, visible)
+    row = tx.locked(statements.LOCK, statements.GET, session_id=session_id)
+    if row is None or not visible(row.project_id):
+        raise not_found()
+    record = Record(*row)
     if record.replaced_by is not None:
         raise refusals.session_replaced(record)
     if record.deleted_at is not None:

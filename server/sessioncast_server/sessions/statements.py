@@ -3,6 +3,7 @@
 from sqlalchemy import BigInteger, bindparam, func, insert, select, true, tuple_, update
 
 from sessioncast_server.db.statement import Statement
+from sessioncast_server.db.transaction import Lock
 from sessioncast_server.db.types import IdList, UtcTime, any_of
 from sessioncast_server.sessions.record import FIELDS
 from sessioncast_server.sessions.tables import OutputRow, SessionRow
@@ -18,8 +19,8 @@ _LIMIT = bindparam("limit", type_=BigInteger)
 _ID = _SESSION.c.id == bindparam("session_id")
 
 GET = Statement(select(*_ALL).where(_ID))
-LOCK = Statement(select(_SESSION.c.id).where(_ID).with_for_update(key_share=True))
-LOCK_SLOT = Statement(select(_SESSION.c.id).where(_SESSION.c.slot == bindparam("slot")).with_for_update(key_share=True))
+LOCK = Lock(select(_SESSION.c.id).where(_ID))
+LOCK_SLOT = Lock(select(_SESSION.c.id).where(_SESSION.c.slot == bindparam("slot")))
 IN_SLOT = Statement(select(*_ALL).where(_SESSION.c.slot == bindparam("slot")))
 INSERT = Statement(insert(_SESSION))
 UPDATE = Statement(

@@ -7,13 +7,12 @@ import orjson
 from sqlalchemy import BigInteger, bindparam, insert, select, tuple_, update
 
 from sessioncast_server.channels.audience import Audience
-from sessioncast_server.db.errors import LockTimeoutError
 from sessioncast_server.db.ids import new_id
 from sessioncast_server.db.statement import Statement
-from sessioncast_server.db.transaction import ReadTx, Staged, WriteTx
+from sessioncast_server.db.transaction import Lock, ReadTx, Staged, WriteTx
 from sessioncast_server.db.types import IdList, UtcTime, any_of
 from sessioncast_server.jsontext import json_bytes
-from sessioncast_server.problems import busy, not_found, stale
+from sessioncast_server.problems import not_found, stale
 from sessioncast_server.tasks.rules import merged_metadata
 from sessioncast_server.tasks.tables import TaskRow
 from sessioncast_shared.events import EventType, Kind
@@ -22,7 +21,7 @@ _TASK = TaskRow.__table__  # type: ignore[attr-defined]  # SQLModel sets it on t
 
 _COLUMNS = tuple(_TASK.c)
 _GET = Statement(select(*_COLUMNS).where(_TASK.c.id == bindparam("task_id")))
-_LOCK = Statement(select(_TASK.c.id).where(_TASK.c.id == bindparam("task_id")).with_for_update(key_share=True))
+_LOCK = Lock(select(_TASK.c.id).where(_TASK.c.id == bindparam("task_id")))
 _INSERT = Statement(insert(_TASK))
 _UPDATE = Statement(
     update(_TASK)
@@ -71,16 +70,14 @@ def get_task(tx: ReadTx, task_id: str, visible: Visible) -> Any:
 def lock_task(tx: WriteTx, task_id: str, visible: Visible) -> Any:
     """The task's row, locked until the end of the transaction: what happens to a task happens one after another.
 
-    Locked and read in two statements: a joined one may return what was replaced while it waited.
-
     Raises:
-        Problem: 404; 409 `session_being_modified`, when another transaction kept the lock for too long.
+        Problem: 404.
+        LockTimeoutError: another transaction kept the lock for too long.
     """
-    try:
-        tx.lock(_LOCK, task_id=task_id)
-    except LockTimeoutError:
-        raise busy() from None
-    return get_task(tx, task_id, visible)
+    row = tx.locked(_LOCK, _GET, task_id=task_id)
+    if row is None or not visible(row.project_id):
+        raise not_found()
+    return row
 
 
 def create_task(tx: WriteTx, project_id: str, title: str, milestone: str | None, metadata: dict[str, Any]) -> Any:
