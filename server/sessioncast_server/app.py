@@ -38,9 +38,11 @@ from sessioncast_server.projects.api import ProjectsApi
 from sessioncast_server.projects.service import project_exists
 from sessioncast_server.sessions.api import SessionsApi
 from sessioncast_server.sessions.export_api import ExportApi
+from sessioncast_server.sessions.meter import Meter
 from sessioncast_server.sessions.output import fill_output
 from sessioncast_server.sessions.service import live_by_phase
 from sessioncast_server.sessions.snapshots import sessions_of_project, snapshot_sessions
+from sessioncast_server.sessions.start import Terms
 from sessioncast_server.settings import Settings
 from sessioncast_server.tasks.api import TasksApi
 from sessioncast_server.tasks.service import ids_of_project, snapshot_tasks
@@ -159,7 +161,7 @@ class Application:
         table = [
             *ProjectsApi(mutator, reader).endpoints(),
             *TasksApi(mutator, reader, live_sessions=_live_sessions).endpoints(),
-            *SessionsApi(mutator, reader).endpoints(),
+            *SessionsApi(mutator, reader, terms=self._terms(), meter=Meter(self.metrics)).endpoints(),
             *ExportApi(database).endpoints(),
             *events.endpoints(),
             *observe_api.endpoints(self.health, self.metrics),
@@ -167,6 +169,9 @@ class Application:
         ]
         described = openapi.document(table, title="sessioncast", version=version("sessioncast"))
         return [*table, *openapi.pages(described)]
+
+    def _terms(self) -> Terms:
+        return Terms(frozenset(self._settings.model_critical_params), lambda: True, lambda _: True)
 
     def _wrap(self) -> ASGIApp:
         settings = self._settings

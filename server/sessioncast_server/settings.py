@@ -85,6 +85,7 @@ Bytes = Annotated[int, Field(ge=1024, le=2**40)]
 Seconds = Annotated[float, Field(gt=0, le=366 * 86400, allow_inf_nan=False)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Level = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
+Names = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], NoDecode, BeforeValidator(_commas)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_commas)]
 
 
@@ -131,6 +132,13 @@ class Settings(BaseSettings):
     json_max_depth: int = Field(64, ge=1, le=200, description="deepest nesting of a request body")
     min_position_wait_s: Seconds = Field(5, description="longest wait for `min_position`, then 503")
     idempotency_ttl_s: Seconds = Field(86400, description="how long the answer to an Idempotency-Key is kept")
+
+    model_critical_params: Names = Field(
+        ("temperature", "top_p", "max_tokens", "system_prompt", "tools", "reasoning_effort"),
+        description="comma list of model parameters whose difference is another model",
+    )
+    bulk_max: int = Field(1000, ge=1, le=10_000, description="items in one bulk request")
+    bulk_chunk: int = Field(50, ge=1, le=1000, description="tasks of a bulk request in one commit")
 
     write_group_max: Count = Field(64, description="SQLite: changes in one commit")
     write_group_ms: Seconds = Field(5, description="SQLite: milliseconds after which a commit takes no more changes")

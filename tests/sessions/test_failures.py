@@ -20,7 +20,10 @@ from sessioncast_server.db.errors import (
 )
 from sessioncast_server.exchange.mutator import Mutator
 from sessioncast_server.exchange.reader import Reader
+from sessioncast_server.observe.metrics import Metrics
 from sessioncast_server.sessions.api import SessionsApi
+from sessioncast_server.sessions.meter import Meter
+from sessioncast_server.sessions.start import Terms
 from sessioncast_server.web.endpoint import router, routes
 from sessioncast_server.web.inputs import Limits
 from support.api import SECRET, Api, bearer, problem
@@ -136,7 +139,12 @@ def test_an_unknown_outcome_is_not_called_a_failure(error: DatabaseError, code: 
     database = cast("Database", _FailingDatabase(error))
     counted: list[str] = []
     mutator = Mutator(database, ttl_s=60, count=counted.append)
-    table = SessionsApi(mutator, Reader(database, wait_s=1)).endpoints()
+    table = SessionsApi(
+        mutator,
+        Reader(database, wait_s=1),
+        terms=Terms(frozenset(), lambda: True, lambda _: True),
+        meter=Meter(Metrics()),
+    ).endpoints()
     app = router(routes(table, authenticator=Authenticator(secret=SECRET), limits=Limits()))
     with TestClient(app) as client:
         path = "/v1/tasks/01234567-89ab-7def-8123-456789abcdef/sessions"

@@ -1,15 +1,16 @@
 """The single-session rule by plain calls, row by row."""
 
 from itertools import product
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 
-from sessioncast_server.sessions.rules import Decision, Difference, OnConflict, compare, decide, status_when_replaced
+from sessioncast_server.models.rules import Difference
+from sessioncast_server.sessions.rules import Decision, OnConflict, decide, reason_of, status_when_replaced
 from sessioncast_shared.phases import parse_phase
 from sessioncast_shared.statuses import TERMINAL, Status, may_move
 
-SAME, CHANGED = Difference("same"), Difference("changed", ("name",))
+SAME, MINOR, CHANGED = Difference("same"), Difference("minor", ("version",)), Difference("changed", ("name",))
 
 TITLES = {
     "plan": ["plan", "planning", "design"],
@@ -69,27 +70,35 @@ def test_nothing_live_is_created(on_conflict: OnConflict, confirmed: str | None)
     assert decision is Decision.CREATE
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "fields"),
-    [
-        ({"name": "a"}, {"name": "a"}, ()),
-        ({"name": "a"}, {"name": "A"}, ("name",)),
-        ({"name": "a", "version": "1"}, {"name": "a"}, ("version",)),
-        ({"name": "a", "version": "1"}, {"name": "b", "version": "2"}, ("name", "version")),
-        ({"name": "a"}, {"name": "a", "params": {}}, ()),
-        ({"name": "a", "params": {"x": 1, "y": 2}}, {"name": "a", "params": {"y": 2, "x": 1}}, ()),
-        ({"name": "a", "params": {"x": 1}}, {"name": "a", "params": {"x": 1.0}}, ()),
-        ({"name": "a", "params": {"x": 1}}, {"name": "a", "params": {"x": True}}, ("params.x",)),
-        ({"name": "a", "params": {"x": [0]}}, {"name": "a", "params": {"x": [False]}}, ("params.x",)),
-        ({"name": "a", "params": {"x": {"y": 1}}}, {"name": "a", "params": {"x": {"y": True}}}, ("params.x",)),
-        ({"name": "a", "params": {"x": None}}, {"name": "a"}, ("params.x",)),
-        ({"name": "a", "params": {"b": 1}}, {"name": "a", "params": {"c": 1}}, ("params.b", "params.c")),
-    ],
-)
-def test_models_are_compared_by_all_they_say(old: dict[str, Any], new: dict[str, Any], fields: tuple[str, ...]) -> None:
-    """The difference names each part that differs as JSON; the order of parameters and 1 or 1.0 do not."""
-    for one, other in ((old, new), (new, old)):
-        assert compare(one, other) == Difference("changed" if fields else "same", fields)
+@pytest.mark.parametrize(("on_conflict", "difference", "confirmed", "expected"), TABLE)
+@pytest.mark.parametrize("treat_minor_as_change", [False, True])
+def test_a_minor_difference_counts_as_the_caller_says(
+    on_conflict: OnConflict,
+    difference: Difference,
+    confirmed: str | None,
+    expected: Decision,
+    treat_minor_as_change: bool,
+) -> None:
+    """A minor difference is decided like «same», or like «changed» when it is to be treated so; no other is touched."""
+    counts_as = {True: CHANGED, False: SAME}[treat_minor_as_change]
+    given = MINOR if difference is counts_as else difference
+    decision = decide(
+        live_id="live",
+        difference=given,
+        on_conflict=on_conflict,
+        confirmed_id=confirmed,
+        treat_minor_as_change=treat_minor_as_change,
+    )
+    assert decision is expected
+
+
+def test_a_replacement_names_its_reason() -> None:
+    """A replacement's reason is the difference that was found; without one it was a restart."""
+    assert [reason_of(difference) for difference in (CHANGED, MINOR, SAME)] == [
+        "model_changed",
+        "model_minor_change",
+        "restart",
+    ]
 
 
 @pytest.mark.parametrize(("old", "new"), list(product(Status, Status)))

@@ -235,22 +235,30 @@ class WriteTx(ReadTx):
             raise self._translate(error) from error
 
     def locked(self, lock: Lock, read: Statement, **params: Any) -> Any:
-        """A row, locked until the end of the transaction and then read, or None: one round trip when nobody has it.
+        """A row, locked until the end of the transaction and then read, or None."""
+        return self.ask_locked(lock, read, **params)()
+
+    def ask_locked(self, lock: Lock, read: Statement, **params: Any) -> Callable[[], Any]:
+        """As `locked`, to look at later: no round trip of its own while nobody else has the row.
 
         Locked and read by two statements: a joined one may return what was replaced while it waited.
         """
-        if self.serial:
+        held = None if self.serial else self.ask(lock.passing, **params)
+        asked = self.ask(read, **params)
+
+        def look() -> Any:
+            row = asked.one()
+            if row is None or held is None or held.one() is not None:
+                return row
+            self.contended = True
+            began = time.monotonic()
+            try:
+                self.one(lock.waiting, **params)
+            finally:
+                self.waited_s += time.monotonic() - began
             return self.one(read, **params)
-        held, row = self.ask(lock.passing, **params), self.ask(read, **params).one()
-        if row is None or held.one() is not None:
-            return row
-        self.contended = True
-        began = time.monotonic()
-        try:
-            self.one(lock.waiting, **params)
-        finally:
-            self.waited_s += time.monotonic() - began
-        return self.one(read, **params)
+
+        return look
 
     def lock(self, statement: Statement, **params: Any) -> None:
         """Lock rows until the end, by a SELECT … FOR …. Nothing on SQLite."""

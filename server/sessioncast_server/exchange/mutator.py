@@ -5,7 +5,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from starlette.responses import Response
 
-from sessioncast_server.db.database import Database
+from sessioncast_server.db.database import Database, Written
 from sessioncast_server.db.transaction import WriteTx
 from sessioncast_server.exchange.once import Ticket, claim, keep
 from sessioncast_server.problems import problem_of
@@ -40,20 +40,26 @@ class Mutator:
             Problem: what `fn` refused with.
             DatabaseError: what the store failed with.
         """
-        ticket = self._ticket(call)
+        return respond(call, await self.apply(call, "", fn, *args, **kwargs))
+
+    async def apply(
+        self, call: Call, part: str, fn: Callable[Concatenate[WriteTx, P], Answer], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Written[Answer]:
+        """As `run`, but what was written instead of the response.
+
+        Args:
+            part: which of several transactions this is, where one request makes several; each is made once.
+        """
+        ticket = self._ticket(call, part)
         try:
             written = await self._database.write(_apply, ticket, fn, args, kwargs)
         except Exception as error:
             self._count(problem_of(error).code)
             raise
-        answer = written.value
-        self._count(str(answer.status))
-        response = answer.response(call.request_id)
-        if written.position is not None:
-            response.headers["X-Position"] = str(written.position)
-        return response
+        self._count(str(written.value.status))
+        return written
 
-    def _ticket(self, call: Call) -> Ticket | None:
+    def _ticket(self, call: Call, part: str) -> Ticket | None:
         key = call.request.headers.get("idempotency-key")
         if key is None:
             return None
@@ -61,10 +67,18 @@ class Mutator:
             key,
             user=call.principal.sub,
             method=call.request.method,
-            path=call.request.url.path,
+            path=f"{call.request.url.path}#{part}" if part else call.request.url.path,
             body=call.raw,
             ttl_s=self._ttl_s,
         )
+
+
+def respond(call: Call, written: Written[Answer]) -> Response:
+    """The response to a request that made one change."""
+    response = written.value.response(call.request_id)
+    if written.position is not None:
+        response.headers["X-Position"] = str(written.position)
+    return response
 
 
 def _apply(

@@ -50,6 +50,16 @@ class Metrics:
         self.snapshots = counter("snapshots", "Snapshots read from the store.")
         self.replays = counter("replays", "Subscribers resumed by replay.")
         self.loop_lag_seconds = histogram("loop_lag_seconds", "How late the event loop ran a timer.", _SECONDS)
+        self.session_replacements = counter("session_replacements", "Sessions replaced, by why.", "reason")
+        self.session_replacement_seconds = histogram(
+            "session_replacement_seconds", "From a confirmed replacement's arrival to its commit.", _SECONDS, "strategy"
+        )
+        self.lock_acquisitions = counter("lock_acquisitions", "Starts that got through to their task.", "strategy")
+        self.lock_wait_seconds = histogram(
+            "lock_wait_seconds", "Time a start waited for others at its task or for its turn.", _SECONDS, "strategy"
+        )
+        self.lock_contention = counter("lock_contention", "Starts that met others at their task.", "strategy")
+        self.lock_timeouts = counter("lock_timeouts", "Starts given up because others were in the way.", "strategy")
         self._by_request: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:

@@ -1,5 +1,6 @@
 """Sessions over HTTP."""
 
+import time
 from typing import Any
 
 import orjson
@@ -10,14 +11,16 @@ from sessioncast_server.channels.audience import Audience
 from sessioncast_server.channels.log import head_of
 from sessioncast_server.db.errors import DatabaseError
 from sessioncast_server.db.transaction import ReadTx, WriteTx
-from sessioncast_server.exchange.mutator import Mutator
+from sessioncast_server.exchange.mutator import Mutator, respond
 from sessioncast_server.exchange.queries import ReadQuery
 from sessioncast_server.exchange.reader import Reader, View, list_view, resource_view
 from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.problems import Problem, invalid, problem_of
 from sessioncast_server.sessions import requests, service
+from sessioncast_server.sessions.meter import Meter
 from sessioncast_server.sessions.output import Chunk, append_output, output_page
 from sessioncast_server.sessions.record import Record
+from sessioncast_server.sessions.start import Start, Terms, start_session
 from sessioncast_server.tasks.service import get_task
 from sessioncast_server.web.answer import Answer
 from sessioncast_server.web.endpoint import Call, Endpoint
@@ -37,9 +40,11 @@ _HOLD_HEADERS = {
 class SessionsApi:
     """The endpoints of sessions."""
 
-    def __init__(self, mutator: Mutator, reader: Reader) -> None:
+    def __init__(self, mutator: Mutator, reader: Reader, *, terms: Terms, meter: Meter) -> None:
         self._mutator = mutator
         self._reader = reader
+        self._terms = terms
+        self._meter = meter
 
     def endpoints(self) -> list[Endpoint]:
         """The endpoint table."""
@@ -103,7 +108,7 @@ class SessionsApi:
     async def start(self, call: Call) -> Response:
         """POST: 201 `created` or `replaced`, 200 `existing`."""
         body: requests.StartSession = call.body
-        wish = service.Start(
+        wish = Start(
             phase=body.phase.value,
             model=body.model.model_dump(exclude_none=True),
             agent=body.agent,
@@ -111,12 +116,18 @@ class SessionsApi:
             metadata=body.metadata,
             on_conflict=body.on_conflict,
             confirmed_id=None if body.confirm is None else requests.canonical_id(body.confirm.session_id),
+            treat_minor_as_change=body.treat_minor_as_change,
         )
-        principal = call.principal
+        principal, began = call.principal, time.monotonic()
         try:
-            return await self._mutator.run(call, _start, call.uuid("task_id"), wish, principal.sub, principal.may_see)
+            written = await self._mutator.apply(
+                call, "", _start, call.uuid("task_id"), wish, principal.sub, principal.may_see, self._terms
+            )
         except DatabaseError as error:
+            self._meter.failed(error)
             raise _create_failed(error) from error
+        self._meter.wrote(written, time.monotonic() - began)
+        return respond(call, written)
 
     async def list(self, call: Call) -> Response:
         """GET of a task's sessions."""
@@ -172,18 +183,19 @@ def _hold(call: Call) -> service.Hold:
     return service.Hold(None if fence is None else int(fence), if_match_version(headers.get("if-match")))
 
 
-def _start(tx: WriteTx, task_id: str, wish: service.Start, user: str, visible: service.Visible) -> Answer:
-    outcome = service.start_session(tx, task_id, wish, user=user, visible=visible)
+def _start(tx: WriteTx, task_id: str, wish: Start, user: str, visible: service.Visible, terms: Terms) -> Answer:
+    outcome = start_session(tx, task_id, wish, user=user, visible=visible, terms=terms)
     session = json_bytes(outcome.session.resource())
     shown: dict[str, Any] = {"outcome": outcome.outcome, "session": orjson.Fragment(session)}
     headers = {"ETag": resource_etag(outcome.session.version, session)}
     if outcome.outcome == "existing":
         shown["message"] = texts.SAME_MODEL
-        headers["X-Position"] = _position(tx, outcome.session.project_id)
-        return Answer(200, json_bytes(shown), headers)
+        if not tx.staged:
+            headers["X-Position"] = _position(tx, outcome.session.project_id)
+        return Answer(200, json_bytes(shown), headers, outcome)
     if outcome.replaced is not None:
         shown["replaced"] = outcome.replaced.resource()
-    return Answer(201, json_bytes(shown), headers)
+    return Answer(201, json_bytes(shown), headers, outcome)
 
 
 def _position(tx: ReadTx, channel: str) -> str:

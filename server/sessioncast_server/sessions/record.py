@@ -83,6 +83,16 @@ def gone_model(model: str) -> bytes:
 FIELDS = tuple(field.name for field in fields(Record))
 
 
-def slot_of(task_id: str, phase: str, *, debug: bool) -> str:
-    """The slot that one live session holds."""
-    return f"{task_id}/{phase}{'/debug' if debug else ''}"
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a session lives: a phase of a task, or the place of its debug session."""
+
+    project_id: str
+    task_id: str
+    phase: str
+    debug: bool = False
+
+    @property
+    def slot(self) -> str:
+        """What one live session of the place holds."""
+        return f"{self.task_id}/{self.phase}{'/debug' if self.debug else ''}"

@@ -2,13 +2,18 @@
 
 from typing import Any
 
+from sessioncast_server.models.rules import Difference
 from sessioncast_server.problems import Problem
 from sessioncast_server.sessions.record import Record
-from sessioncast_server.sessions.rules import Difference
 from sessioncast_shared import texts
 from sessioncast_shared.codes import Code
 
 _SHOWN = ("id", "model", "agent", "user", "status", "active", "created_at", "last_activity_at")
+
+
+def model_missing(record: Record) -> Problem:
+    """The session's model was deleted: it may be fed, ended, deleted and replaced, not changed."""
+    return Problem(422, Code.MODEL_NOT_FOUND, texts.MODEL_MISSING, model=record.model_name)
 
 
 def session_active(live: Record) -> Problem:

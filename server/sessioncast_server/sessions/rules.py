@@ -1,12 +1,14 @@
 """The single-session rule, without a database."""
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Literal
+from typing import Literal
 
+from sessioncast_server.models.rules import Difference
 from sessioncast_shared.statuses import Status
 
 OnConflict = Literal["ask", "replace", "restart", "reject"]
+Reason = Literal["model_changed", "model_minor_change", "restart", "single_session_enabled"]
+"""Why a session was replaced; the last: the flag came on, and a newer one kept the slot."""
 
 
 class Decision(Enum):
@@ -20,45 +22,13 @@ class Decision(Enum):
     REPLACE = "replace"
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """How a wished model differs from that of the live session.
-
-    Attributes:
-        result: `same` or `changed`.
-        fields: what differs: `name`, `version`, `params.<name>`.
-    """
-
-    result: Literal["same", "changed"]
-    fields: tuple[str, ...] = ()
-
-
-def compare(old: dict[str, Any], new: dict[str, Any]) -> Difference:
-    """Whether two models are equal: name, version and parameters."""
-    differing = [name for name in ("name", "version") if old.get(name) != new.get(name)]
-    old_params, new_params = old.get("params") or {}, new.get("params") or {}
-    missing = object()
-    differing += [
-        f"params.{name}"
-        for name in sorted(old_params.keys() | new_params.keys())
-        if not _equal(old_params.get(name, missing), new_params.get(name, missing))
-    ]
-    return Difference("changed", tuple(differing)) if differing else Difference("same")
-
-
-def _equal(one: Any, other: Any) -> bool:
-    """Whether two JSON values are the same: as Python's `==`, but that `true` is not 1."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_equal(value, other[name]) for name, value in one.items())
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_equal, one, other))
-    return bool(one == other)
-
-
 def decide(
-    *, live_id: str | None, difference: Difference | None, on_conflict: OnConflict, confirmed_id: str | None
+    *,
+    live_id: str | None,
+    difference: Difference | None,
+    on_conflict: OnConflict,
+    confirmed_id: str | None,
+    treat_minor_as_change: bool = False,
 ) -> Decision:
     """The first row of the contract's table that fits.
 
@@ -71,7 +41,8 @@ def decide(
         return Decision.CREATE
     if on_conflict == "reject":
         return Decision.REJECT
-    if difference.result == "same" and on_conflict != "restart":
+    changed = difference.result == "changed" or (difference.result == "minor" and treat_minor_as_change)
+    if not changed and on_conflict != "restart":
         return Decision.EXISTING
     if confirmed_id is None or on_conflict == "ask":
         return Decision.CONFIRM
@@ -83,3 +54,14 @@ def decide(
 def status_when_replaced(status: Status) -> Status:
     """An active session is cancelled by its replacement or deletion; a terminal one keeps its status."""
     return Status.CANCELLED if status.active else status
+
+
+def reason_of(difference: Difference) -> Reason:
+    """Why a session with this difference is replaced; with none it can only be a restart."""
+    match difference.result:
+        case "changed":
+            return "model_changed"
+        case "minor":
+            return "model_minor_change"
+        case _:
+            return "restart"

@@ -1,48 +1,26 @@
-"""Starting, changing, ending and finding sessions."""
+"""Making, changing, ending and finding sessions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
+from sessioncast_server.db.errors import ConflictError
 from sessioncast_server.db.ids import new_id
 from sessioncast_server.db.transaction import ReadTx, Staged, WriteTx
 from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.problems import Problem, invalid, not_found, stale
 from sessioncast_server.sessions import refusals, statements
-from sessioncast_server.sessions.record import Record, slot_of
-from sessioncast_server.sessions.rules import Decision, Difference, OnConflict, compare, decide, status_when_replaced
+from sessioncast_server.sessions.record import Place, Record
+from sessioncast_server.sessions.rules import status_when_replaced
 from sessioncast_server.tasks.rules import merged_metadata
-from sessioncast_server.tasks.service import lock_task
 from sessioncast_shared.codes import Code
 from sessioncast_shared.events import EventType
 from sessioncast_shared.statuses import Status, may_move
 
 Visible = Callable[[str], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What is asked for when a session is to start."""
-
-    phase: str
-    model: dict[str, Any]
-    agent: Any = None
-    debug: bool = False
-    metadata: dict[str, Any] | None = None
-    on_conflict: OnConflict = "ask"
-    confirmed_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of it."""
-
-    outcome: Literal["created", "existing", "replaced"]
-    session: Record
-    replaced: Record | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,88 +36,68 @@ class Hold:
     versions: frozenset[int] | None = None
 
 
-def start_session(tx: WriteTx, task_id: str, wish: Start, *, user: str, visible: Visible) -> Outcome:
-    """Start a session, or tell why not. All starts of a task happen one after another, under the task's lock.
-
-    Raises:
-        Problem: 404, or a 409 by the table of the interface.
-    """
-    task = lock_task(tx, task_id, visible)
-    slot = slot_of(task_id, wish.phase, debug=wish.debug)
-    live = _live_in(tx, slot)
-    difference = None if live is None else compare(orjson.loads(live.model), wish.model)
-    decision = decide(
-        live_id=None if live is None else live.id,
-        difference=difference,
-        on_conflict=wish.on_conflict,
-        confirmed_id=wish.confirmed_id,
-    )
-    if live is None or difference is None:
-        return Outcome("created", _create(tx, task.project_id, task_id, slot, wish, user, after=None))
-    return _meet(tx, decision, live, difference, wish, user)
-
-
-def _meet(tx: WriteTx, decision: Decision, live: Record, difference: Difference, wish: Start, user: str) -> Outcome:
-    match decision:
-        case Decision.REJECT:
-            raise refusals.session_active(live)
-        case Decision.CONFIRM:
-            raise refusals.confirmation_required(live, difference)
-        case Decision.CHANGED:
-            raise refusals.session_changed(live)
-        case Decision.EXISTING:
-            return Outcome("existing", live)
-    # Replaced first, created then: at no offset are there two live ones.
-    successor = new_id()
-    replaced = _remove(tx, live, EventType.SESSION_REPLACED, user=user, replaced_by=successor)
-    slot = slot_of(live.task_id, live.phase, debug=live.debug)
-    created = _create(tx, live.project_id, live.task_id, slot, wish, user, after=replaced, session_id=successor)
-    return Outcome("replaced", created, replaced)
-
-
-def _live_in(tx: WriteTx, slot: str) -> Record | None:
-    """The session that holds a slot, locked."""
-    row = tx.locked(statements.LOCK_SLOT, statements.IN_SLOT, slot=slot)
-    return None if row is None else Record(*row)
-
-
-def _create(
+def create_session(
     tx: WriteTx,
-    project_id: str,
-    task_id: str,
-    slot: str,
-    wish: Start,
-    user: str,
+    place: Place,
     *,
-    after: Record | None,
+    model: dict[str, Any],
+    agent: Any,
+    metadata: dict[str, Any],
+    user: str,
     session_id: str | None = None,
+    after: Record | None = None,
+    slotted: bool = True,
 ) -> Record:
+    """A new session, and its event.
+
+    Args:
+        after: the one it replaces. A phase's fence never falls, whichever of its sessions one asks.
+        slotted: whether it takes the slot of its place, of which there is one.
+    """
+    record = new_record(
+        tx, place, model=model, agent=agent, metadata=metadata, user=user,
+        session_id=session_id, after=after, slotted=slotted,
+    )  # fmt: skip
+    tx.run(statements.INSERT, **record.columns())
+    emit(tx, EventType.SESSION_CREATED, record)
+    return record
+
+
+def new_record(
+    tx: WriteTx,
+    place: Place,
+    *,
+    model: dict[str, Any],
+    agent: Any,
+    metadata: dict[str, Any],
+    user: str,
+    session_id: str | None = None,
+    after: Record | None = None,
+    slotted: bool = True,
+) -> Record:
+    """As `create_session`, without writing it."""
     at = tx.now if after is None else _after(tx, after)
-    record = Record(
+    return Record(
         id=session_id or new_id(),
-        project_id=project_id,
-        task_id=task_id,
-        phase=wish.phase,
-        debug=wish.debug,
-        slot=slot,
-        model_name=wish.model["name"],
-        model=orjson.dumps(wish.model).decode(),
-        agent=orjson.dumps(wish.agent).decode(),
+        project_id=place.project_id,
+        task_id=place.task_id,
+        phase=place.phase,
+        debug=place.debug,
+        slot=place.slot if slotted else None,
+        model_name=model["name"],
+        model=orjson.dumps(model).decode(),
+        agent=orjson.dumps(agent).decode(),
         user_id=user,
         status=Status.PENDING.value,
         version=1,
-        # A phase's fence never falls, whichever of its sessions one asks.
         fence=1 if after is None else after.fence + 1,
-        metadata=orjson.dumps(wish.metadata or {}).decode(),
+        metadata=orjson.dumps(metadata).decode(),
         output_seq=0,
         last_activity_at=at,
         head_provider_session_id=None,
         created_at=at,
         updated_at=at,
     )
-    tx.run(statements.INSERT, **record.columns())
-    _emit(tx, EventType.SESSION_CREATED, record)
-    return record
 
 
 def get_session(tx: ReadTx, session_id: str, visible: Visible) -> Record:
@@ -182,7 +140,8 @@ def patch_session(tx: WriteTx, session_id: str, changes: dict[str, Any], *, hold
     """Change `status`, `agent` or `metadata` (merged by RFC 7396); nothing is written when nothing changes.
 
     Raises:
-        Problem: as `hold_session`; 409 `illegal_transition`; 422 for an agent or metadata that it cannot have.
+        Problem: as `hold_session`; 409 `illegal_transition`; 422 for an agent or metadata that it cannot have, and
+            `model_not_found` when its model was deleted: then it can only be ended.
     """
     record = hold_session(tx, session_id, hold, visible)
     status = Status(changes.get("status", record.status))
@@ -204,6 +163,8 @@ def patch_session(tx: WriteTx, session_id: str, changes: dict[str, Any], *, hold
     )
     if changed == record:
         return record
+    if record.state.active and status.active and not record.model_available:
+        raise refusals.model_missing(record)
     changed = replace(changed, version=record.version + 1, updated_at=at, last_activity_at=at)
     tx.run(
         statements.UPDATE,
@@ -216,7 +177,7 @@ def patch_session(tx: WriteTx, session_id: str, changes: dict[str, Any], *, hold
         new_last_activity_at=changed.last_activity_at,
         new_ended_at=changed.ended_at,
     )
-    _emit(tx, EventType.SESSION_UPDATED, changed)
+    emit(tx, EventType.SESSION_UPDATED, changed)
     return changed
 
 
@@ -234,7 +195,7 @@ def delete_session(tx: WriteTx, session_id: str, *, hold: Hold, user: str, visib
         if problem.code in (Code.SESSION_REPLACED, Code.SESSION_DELETED):
             return  # another one was faster: also gone
         raise
-    _remove(tx, record, EventType.SESSION_DELETED, user=user, replaced_by=None)
+    remove_session(tx, record, EventType.SESSION_DELETED, user=user, replaced_by=None)
 
 
 def list_sessions(
@@ -268,9 +229,33 @@ def live_by_phase(tx: ReadTx, task_id: str) -> dict[str, Record]:
     return {f"{record.phase}.debug" if record.debug else record.phase: record for record in rows}
 
 
-def _remove(tx: WriteTx, record: Record, event: EventType, *, user: str, replaced_by: str | None) -> Record:
+def remove_session(
+    tx: WriteTx, record: Record, event: EventType, *, user: str, replaced_by: str | None, locked: bool = True
+) -> Record:
+    """Soft-delete a session, cancel it if it is active, tell it.
+
+    Args:
+        locked: whether its row is locked; if not, it must still be at the record's version.
+
+    Raises:
+        ConflictError: it is not.
+    """
+    removed = removed_record(tx, record, user=user, replaced_by=replaced_by)
+    if locked or tx.serial:
+        tx.run(statements.REMOVE, **removal(removed))
+    else:
+        row = tx.change(statements.REMOVE_AT_VERSION, old_version=record.version, **removal(removed))
+        if row is None:
+            raise ConflictError(f"session {record.id} is not at version {record.version} any more")
+        removed = Record(*row)  # output may have been appended meanwhile: it does not raise the version
+    emit(tx, event, removed)
+    return removed
+
+
+def removed_record(tx: WriteTx, record: Record, *, user: str, replaced_by: str | None) -> Record:
+    """A session as it is once soft-deleted."""
     at = _after(tx, record)
-    removed = replace(
+    return replace(
         record,
         slot=None,
         status=status_when_replaced(record.state).value,
@@ -281,19 +266,20 @@ def _remove(tx: WriteTx, record: Record, event: EventType, *, user: str, replace
         deleted_by=user,
         replaced_by=replaced_by,
     )
-    tx.run(
-        statements.REMOVE,
-        session_id=record.id,
-        new_status=removed.status,
-        new_version=removed.version,
-        new_updated_at=removed.updated_at,
-        new_ended_at=removed.ended_at,
-        new_deleted_at=removed.deleted_at,
-        new_deleted_by=removed.deleted_by,
-        new_replaced_by=removed.replaced_by,
-    )
-    _emit(tx, event, removed)
-    return removed
+
+
+def removal(removed: Record) -> dict[str, Any]:
+    """Parameters of the statements that soft-delete."""
+    return {
+        "session_id": removed.id,
+        "new_status": removed.status,
+        "new_version": removed.version,
+        "new_updated_at": removed.updated_at,
+        "new_ended_at": removed.ended_at,
+        "new_deleted_at": removed.deleted_at,
+        "new_deleted_by": removed.deleted_by,
+        "new_replaced_by": removed.replaced_by,
+    }
 
 
 def _after(tx: WriteTx, record: Record) -> datetime:
@@ -301,7 +287,8 @@ def _after(tx: WriteTx, record: Record) -> datetime:
     return max(tx.now, record.updated_at)
 
 
-def _emit(tx: WriteTx, type_: EventType, record: Record) -> None:
+def emit(tx: WriteTx, type_: EventType, record: Record) -> None:
+    """Stage an event with the whole session."""
     tx.emit(session_event(type_, record, at=tx.now, data=json_bytes(record.resource())))
 
 

@@ -1,6 +1,7 @@
 """An answer that can be kept: what was said to a change is said again to its repetition."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from starlette.responses import Response
 
@@ -11,11 +12,13 @@ class Answer:
 
     Attributes:
         body: JSON unless `headers` names another Content-Type; empty for 204 and 304.
+        note: what whoever asked for the change wants to know of it; neither sent nor kept.
     """
 
     status: int
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
+    note: Any = None
 
     def response(self, request_id: str) -> Response:
         """The answer to the request of that id."""

@@ -1,0 +1,45 @@
+"""What starts and replacements took, as metrics."""
+
+from sessioncast_server.db.database import Written
+from sessioncast_server.db.errors import ConflictError, DatabaseError, LockTimeoutError
+from sessioncast_server.observe.metrics import Metrics
+from sessioncast_server.sessions.start import Outcome
+from sessioncast_server.web.answer import Answer
+
+
+class Meter:
+    """Counts on the node's metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        strategies = ("pessimistic", "optimistic")
+        self._acquired = {name: metrics.lock_acquisitions.labels(name) for name in strategies}
+        self._waited = {name: metrics.lock_wait_seconds.labels(name) for name in strategies}
+        self._contended = {name: metrics.lock_contention.labels(name) for name in strategies}
+        self._replaced = {name: metrics.session_replacement_seconds.labels(name) for name in strategies}
+
+    def wrote(self, written: Written[Answer], seconds: float) -> None:
+        """A start was committed `seconds` after it came; an answer that was kept from before counts for nothing."""
+        outcome = written.value.note
+        if not isinstance(outcome, Outcome):
+            return
+        effort = written.effort
+        self._acquired[outcome.strategy].inc()
+        self._waited[outcome.strategy].observe(effort.waited_s)
+        if effort.contended:
+            self._contended[outcome.strategy].inc()
+        if outcome.reason is not None:
+            self.replaced(outcome.reason)
+            self._replaced[outcome.strategy].observe(seconds)
+
+    def replaced(self, reason: str, count: int = 1) -> None:
+        """Sessions were replaced."""
+        self._metrics.session_replacements.labels(reason).inc(count)
+
+    def failed(self, error: DatabaseError) -> None:
+        """A start was given up."""
+        match error:
+            case LockTimeoutError(of="row"):
+                self._metrics.lock_timeouts.labels("pessimistic").inc()
+            case ConflictError():
+                self._metrics.lock_timeouts.labels("optimistic").inc()
