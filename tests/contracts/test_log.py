@@ -13,7 +13,8 @@ from sessioncast_server.channels.log import newest
 from sessioncast_server.db.transaction import Staged, WriteTx
 from sessioncast_server.projects.service import put_project
 from sessioncast_server.sessions.output import Chunk, append_output
-from sessioncast_server.sessions.service import Hold, Start, start_session
+from sessioncast_server.sessions.service import Hold
+from sessioncast_server.sessions.start import Start, Terms, start_session
 from sessioncast_shared.filters import Filter
 from support.store import PROJECT, Store, add
 
@@ -23,7 +24,8 @@ def _seen(project: str) -> bool:
 
 
 def _start(tx: WriteTx, task_id: str, phase: str) -> str:
-    return start_session(tx, task_id, Start(phase, {"name": "m"}), user="u", visible=_seen).session.id
+    wish, terms = Start(phase, {"name": "m"}), Terms(frozenset(), lambda: True, lambda _: True)
+    return start_session(tx, task_id, wish, user="u", visible=_seen, terms=terms).session.id
 
 
 async def _session(store: Store, *, phase: str = "run") -> tuple[str, str]:
@@ -48,6 +50,21 @@ async def test_the_log_reads_what_was_announced(store: Store) -> None:
     assert [entry.route for entry in entries] == [route for each in store.announced for route in each.routes]
     chunks = json.loads(entries[2].body)["data"]["chunks"]
     assert [(chunk["seq"], chunk["text"]) for chunk in chunks] == [(1, "one\n"), (2, "two \u2028 \ufffd\n")]
+
+
+async def test_text_of_many_sessions_is_joined_to_the_right_events(store: Store) -> None:
+    """Output of several sessions in one replay, between one another and next to chunks not asked for, is not mixed."""
+    sessions = [(await _session(store, phase=phase))[1] for phase in ("plan", "run", "plan")]
+    for number in range(3):
+        for session_id in sessions:
+            await _print(store, session_id, f"{session_id} {number}", "and more")
+    entries = await store.entries(Audience(Filter.of(kinds=["output"])))
+    last = await store.entries(Audience(Filter.of(sessions=sessions[:1], kinds=["output"])), after=entries[0].offset)
+    told = [json.loads(entry.body) for entry in entries]
+    expected = [f"{event['session_id']} {number}" for number in range(3) for event in told[:3]]
+    assert [event["data"]["chunks"][0]["text"] for event in told] == expected
+    assert [[chunk["seq"] for chunk in event["data"]["chunks"]] for event in told[::3]] == [[1, 2], [3, 4], [5, 6]]
+    assert [json.loads(entry.body)["data"]["first"] for entry in last] == [3, 5]
 
 
 async def test_a_filter_reads_its_events_only(store: Store) -> None:

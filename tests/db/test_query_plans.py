@@ -1,7 +1,7 @@
 """Every statement of a lookup or a replay finds its rows by an index, on both databases."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from itertools import combinations
@@ -16,11 +16,12 @@ from sessioncast_server.db.sqlite import path_of
 from sessioncast_server.db.statement import Statement
 from sessioncast_server.exchange import once
 from sessioncast_server.projects import service as projects
+from sessioncast_server.sessions import output
 from sessioncast_server.sessions import statements as sessions
 from sessioncast_server.tasks import service as tasks
 from sessioncast_shared.events import Kind
 from sessioncast_shared.filters import Filter
-from support.plans import Plan, postgres_plan, sqlite_plan
+from support.plans import Plan, postgres_generic_plan, postgres_plan, sqlite_plan
 
 _AT = datetime(2026, 1, 1, tzinfo=UTC)
 _ID = "01a1fbf3-0652-7a1a-8470-4cdb3c91977b"
@@ -32,7 +33,7 @@ Case = tuple[str, Statement, dict[str, Any], set[str]]
 
 
 def _audiences() -> Iterator[Case]:
-    """Replay and poll for every shape of a filter, and the newest event for each id or kind."""
+    """Replay and poll for every shape of a filter."""
     wishes: dict[str, Any] = {"tasks": _IDS, "sessions": _IDS, "threads": _IDS}
     shapes = [shape for size in range(4) for shape in combinations(wishes, size)]
     for shape in shapes:
@@ -44,9 +45,6 @@ def _audiences() -> Iterator[Case]:
             name = f"{'+'.join(shape) or 'project'}{' of kinds' if kinds else ''}"
             # A replay reads a short range next to the head: the primary key serves it whatever the filter.
             yield f"replay {name}", audience.statement(log._EVENT), params | {"limit": 301}, indexes | {"event_pkey"}
-    for column, statement in log.NEWEST.items():
-        wanted = {"channel": "p-7", "value": _ID, "kinds": list(Kind)}
-        yield f"newest by {column}", statement, wanted, {f"ix_event_{column.removesuffix('_id')}"}
     yield (
         "replay everybody",
         EVERYBODY.statement(log._EVENT),
@@ -75,6 +73,7 @@ def _sessions() -> Iterator[Case]:
     yield "live of tasks", sessions.LIVE_OF_TASKS, {"ids": _IDS, "limit": 9}, lookups
     page = {"session_id": _ID, "after": 3, "upto": 2**62, "limit": 9}
     yield "output", sessions.OUTPUT, page, {"session_output_pkey"}
+    yield "output of events", output.RANGES, {"ranges": f'[["{_ID}", 1, 9]]'}, {"session_output_pkey"}
 
 
 def _others() -> Iterator[Case]:
@@ -95,6 +94,12 @@ def _others() -> Iterator[Case]:
     yield "kept answer", once._KEPT, {"key": "k"}, key
     yield "expired answer", once._FORGET, {"key": "k", "before": _AT}, key | {"ix_idempotency_key_age"}
     yield "expired answers", once._EXPIRE, {"before": _AT, "limit": 9}, {"ix_idempotency_key_age"}
+
+
+_NEWEST = [
+    ("kind",),
+    *(shape for size in (1, 2, 3) for shape in combinations(("task_id", "session_id", "thread_id"), size)),
+]
 
 
 CASES = [*_audiences(), *_sessions(), *_others()]
@@ -143,6 +148,35 @@ def _wrong(cases: list[tuple[Case, Plan]]) -> list[str]:
     return [
         f"{name}: {plan.text}" for (name, _, _, indexes), plan in cases if plan.scanned or not (plan.indexes & indexes)
     ]
+
+
+def _not_stepping(plan_of: Callable[[Statement, dict[str, Any]], Plan]) -> list[str]:
+    """Shapes whose newest event is not found by one step per value in the index of its column, and by that alone."""
+    wrong = []
+    for columns in _NEWEST:
+        lists = dict.fromkeys(columns, _IDS)
+        plan = plan_of(log.newest_of(columns), {"channel": "p-7", "kinds": list(Kind), **lists})
+        indexes = {f"ix_event_{column.removesuffix('_id')}" for column in columns}
+        if plan.scanned or plan.indexes != indexes or "SORT" in plan.text.upper() or "TEMP B-TREE" in plan.text:
+            wrong.append(f"{columns}: {plan.text}")
+    return wrong
+
+
+@pytest.mark.parametrize("analysed", [False, True], ids=["unanalysed", "analysed"])
+def test_the_newest_event_is_a_step_in_an_index_on_sqlite(sqlite_filled: sqlite3.Connection, *, analysed: bool) -> None:
+    """The newest event of ids or kinds is found without a walk over the log and without sorting, for every shape."""
+    if analysed:
+        sqlite_filled.execute("ANALYZE")
+    assert _not_stepping(lambda statement, params: sqlite_plan(sqlite_filled, statement, params)) == []
+
+
+@pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
+def test_the_newest_event_is_a_step_in_an_index_on_postgresql(
+    postgres_filled: psycopg.Connection[Any], *, generic: bool
+) -> None:
+    """The same on PostgreSQL, planned for its values and, as a prepared statement comes to be, for any."""
+    plan_of = postgres_generic_plan if generic else postgres_plan
+    assert _not_stepping(lambda statement, params: plan_of(postgres_filled, statement, params)) == []
 
 
 @pytest.mark.parametrize("analysed", [False, True], ids=["unanalysed", "analysed"])

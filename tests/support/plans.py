@@ -11,6 +11,7 @@ from sessioncast_server.db.statement import POSTGRESQL, SQLITE, Statement
 
 _SCAN = re.compile(r"SCAN (\w+)")
 _INDEX = re.compile(r"SEARCH (\w+) USING (?:COVERING )?(?:INDEX (\w+)|(PRIMARY KEY))")
+_PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
 class Plan:
@@ -42,7 +43,28 @@ def postgres_plan(connection: psycopg.Connection[Any], statement: Statement, par
     compiled = statement.on(POSTGRESQL)
     found = connection.execute(f"EXPLAIN (FORMAT JSON) {compiled.sql}", compiled.bind(dict(params))).fetchone()
     assert found is not None
-    nodes = list(_nodes(found[0][0]["Plan"]))
+    return _told(found[0][0])
+
+
+def postgres_generic_plan(connection: psycopg.Connection[Any], statement: Statement, params: dict[str, Any]) -> Plan:
+    """As `postgres_plan`, but planned before the parameters are known, as prepared statements come to be."""
+    compiled = statement.on(POSTGRESQL)
+    values = compiled.bind(dict(params))
+    names = list(dict.fromkeys(_PARAMETER.findall(compiled.sql)))
+    text = _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", compiled.sql)
+    with psycopg.ClientCursor(connection) as cursor:
+        cursor.execute("SET plan_cache_mode = force_generic_plan")
+        cursor.execute(f"PREPARE generic AS {text}")
+        places = ", ".join(["%s"] * len(names))
+        cursor.execute(f"EXPLAIN (FORMAT JSON) EXECUTE generic({places})", [values[name] for name in names])
+        found = cursor.fetchone()
+        cursor.execute("DEALLOCATE generic")
+    assert found is not None
+    return _told(found[0][0])
+
+
+def _told(explained: dict[str, Any]) -> Plan:
+    nodes = list(_nodes(explained["Plan"]))
     indexed = [node for node in nodes if "Index Cond" in node]
     scanned = {
         node["Relation Name"]
@@ -50,7 +72,7 @@ def postgres_plan(connection: psycopg.Connection[Any], statement: Statement, par
         if node["Node Type"] == "Seq Scan" or ("Index Name" in node and "Index Cond" not in node)
         if "Relation Name" in node
     }
-    return Plan(str(found[0][0]), scanned, {node["Index Name"] for node in indexed})
+    return Plan(str(explained), scanned, {node["Index Name"] for node in indexed})
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -7,13 +7,37 @@ from typing import Any
 import orjson
 
 from sessioncast_server.channels.encoding import encode_output
+from sessioncast_server.db.statement import Text
 from sessioncast_server.db.transaction import ReadTx, WriteTx
+from sessioncast_server.db.types import UtcTime
 from sessioncast_server.sessions import statements
 from sessioncast_server.sessions.service import Hold, Visible, hold_session, session_event
 from sessioncast_shared.events import EventType
 
 PAGE_CHARACTERS = 1 << 20
 """Text in one page of output."""
+
+# Ranges travel as one JSON text on both. They are the outer loop whatever a planner believes about the table
+# (CROSS JOIN on SQLite, OFFSET 0 on PostgreSQL): each of them is one search in the primary key.
+RANGES = Text(
+    sqlite="""
+SELECT session_id, seq, stream, text, at
+FROM json_each(:ranges) CROSS JOIN session_output
+WHERE session_id = json_extract(json_each.value, '$[0]')
+    AND seq BETWEEN json_extract(json_each.value, '$[1]') AND json_extract(json_each.value, '$[2]')
+""",
+    postgresql="""
+SELECT o.session_id, o.seq, o.stream, o.text, o.at
+FROM json_array_elements(%(ranges)s::json) AS wanted(range)
+CROSS JOIN LATERAL (
+    SELECT * FROM session_output
+    WHERE session_id = wanted.range ->> 0
+        AND seq BETWEEN (wanted.range ->> 1)::bigint AND (wanted.range ->> 2)::bigint
+    OFFSET 0
+) AS o
+""",
+    columns={"session_id": None, "seq": None, "stream": None, "text": None, "at": UtcTime()},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +101,16 @@ def output_page(tx: ReadTx, session_id: str, *, after: int, limit: int, upto: in
 
 
 def fill_output(tx: ReadTx, events: Sequence[Any]) -> dict[int, bytes]:
-    """The `data` of output events from the log, by offset: one read per session, not per event."""
+    """The `data` of output events from the log, by offset: one statement for all of them, and no other chunks."""
     ranges = [(event.offset, event.session_id, orjson.loads(event.data)) for event in events]
+    wanted = [(session_id, range_["first"], range_["last"]) for _, session_id, range_ in ranges]
     chunks: dict[str, dict[int, dict[str, Any]]] = {}
-    for session_id in {session_id for _, session_id, _ in ranges}:
-        own = [range_ for _, owner, range_ in ranges if owner == session_id]
-        first, last = min(range_["first"] for range_ in own), max(range_["last"] for range_ in own)
-        rows = read_output(tx, session_id, after=first - 1, upto=last, limit=last - first + 1)
-        chunks[session_id] = {row["seq"]: row for row in rows}
-    return {
-        offset: encode_output(
-            range_["first"],
-            range_["last"],
-            [
-                chunks[session_id][seq]
-                for seq in range(range_["first"], range_["last"] + 1)
-                if seq in chunks[session_id]
-            ],
-        )
-        for offset, session_id, range_ in ranges
-    }
+    for row in tx.all(RANGES, ranges=orjson.dumps(wanted).decode()):
+        shown = {"seq": row.seq, "stream": row.stream, "text": row.text, "at": row.at}
+        chunks.setdefault(row.session_id, {})[row.seq] = shown
+    filled = {}
+    for offset, session_id, range_ in ranges:
+        first, last = range_["first"], range_["last"]
+        found = chunks.get(session_id, {})
+        filled[offset] = encode_output(first, last, [found[seq] for seq in range(first, last + 1) if seq in found])
+    return filled
