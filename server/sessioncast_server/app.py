@@ -27,6 +27,9 @@ from sessioncast_server.db.open import open_database
 from sessioncast_server.db.transaction import ReadTx
 from sessioncast_server.exchange.mutator import Mutator
 from sessioncast_server.exchange.reader import Reader
+from sessioncast_server.flags.api import FlagsApi
+from sessioncast_server.flags.rules import Flag
+from sessioncast_server.flags.view import FlagView
 from sessioncast_server.jobs.endless import endlessly
 from sessioncast_server.jobs.retention import Retention
 from sessioncast_server.observe import api as observe_api
@@ -37,6 +40,7 @@ from sessioncast_server.observe.metrics import Metrics
 from sessioncast_server.projects.api import ProjectsApi
 from sessioncast_server.projects.service import project_exists
 from sessioncast_server.sessions.api import SessionsApi
+from sessioncast_server.sessions.bulk_api import BulkApi
 from sessioncast_server.sessions.export_api import ExportApi
 from sessioncast_server.sessions.meter import Meter
 from sessioncast_server.sessions.output import fill_output
@@ -66,6 +70,7 @@ class Application:
     Attributes:
         asgi: what a server serves.
         hub, health, metrics, database: parts that the server's drain and tests reach for.
+        flags: what this node knows of the flags, for programs that embed it.
     """
 
     def __init__(self, settings: Settings, *, broker: Broker | None = None) -> None:
@@ -73,6 +78,7 @@ class Application:
         self.metrics = Metrics()
         log = Log(fill_output)
         self.database: Database = open_database(settings, log)
+        self.flags = FlagView(self.database, settings.flags_refresh_s)
         self._broker = broker or make_broker(settings, self.metrics)
         snapshots = Snapshots(
             [(Kind.TASK, snapshot_tasks), (Kind.SESSION, snapshot_sessions)],
@@ -120,6 +126,7 @@ class Application:
             await self.database.write(life.rotate_all)
         if not self._settings.is_sqlite and (await self.database.write(life.settle_identity)).value:
             _log.error("another database than before: new epochs")
+        await self.flags.refresh()
         await self.hub.start()
         retention = Retention(
             self.database,
@@ -131,6 +138,7 @@ class Application:
             asyncio.create_task(endlessly(retention.run_for_ever), name="retention"),
             asyncio.create_task(endlessly(lambda: watch_loop(self.metrics)), name="loop lag"),
             asyncio.create_task(endlessly(self._gauge_for_ever), name="gauges"),
+            asyncio.create_task(endlessly(self.flags.run_for_ever), name="flags"),
         ]
         gc.collect()
         gc.freeze()  # what is here now stays: collections need not look at it again
@@ -158,11 +166,21 @@ class Application:
         mutator = Mutator(database, ttl_s=settings.idempotency_ttl_s, count=self._count_mutation)
         reader = Reader(database, wait_s=settings.min_position_wait_s)
         events = EventsApi(database, self.hub, self._poll, self._targets, self.metrics, retry_ms=settings.retry_ms)
+        meter = Meter(self.metrics)
         table = [
             *ProjectsApi(mutator, reader).endpoints(),
             *TasksApi(mutator, reader, live_sessions=_live_sessions).endpoints(),
-            *SessionsApi(mutator, reader, terms=self._terms(), meter=Meter(self.metrics)).endpoints(),
+            *SessionsApi(mutator, reader, terms=self._terms(), meter=meter).endpoints(),
+            *BulkApi(
+                database,
+                mutator,
+                terms=self._terms(),
+                meter=meter,
+                items_max=settings.bulk_max,
+                chunk=settings.bulk_chunk,
+            ).endpoints(),
             *ExportApi(database).endpoints(),
+            *FlagsApi(mutator, database, self.flags, changed=self._flag_changed, metrics=self.metrics).endpoints(),
             *events.endpoints(),
             *observe_api.endpoints(self.health, self.metrics),
             *console_pages(support_url=settings.support_url),
@@ -171,7 +189,12 @@ class Application:
         return [*table, *openapi.pages(described)]
 
     def _terms(self) -> Terms:
-        return Terms(frozenset(self._settings.model_critical_params), lambda: True, lambda _: True)
+        flags, locking = self.flags, Flag.PESSIMISTIC_LOCKING
+        return Terms(
+            frozenset(self._settings.model_critical_params),
+            locks=lambda: flags.decided(locking),
+            locks_in=lambda project: flags.enabled(locking, project),
+        )
 
     def _wrap(self) -> ASGIApp:
         settings = self._settings
@@ -209,6 +232,9 @@ class Application:
 
     def _count_mutation(self, outcome: str) -> None:
         self.metrics.mutations.labels(outcome).inc()
+
+    async def _flag_changed(self, flag: Flag) -> int | None:  # noqa: ARG002  no flag leaves anything to settle yet
+        return None
 
     async def _database_check(self) -> str | None:
         await self.database.read(_nothing)

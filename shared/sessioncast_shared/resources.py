@@ -1,5 +1,6 @@
 """The resources that requests, answers, snapshots and events carry."""
 
+from functools import cached_property
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
@@ -26,6 +27,14 @@ class Resource(BaseModel):
     """Base of what the server shows; unknown fields of newer servers are kept out of older clients' way."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @cached_property
+    def position(self) -> str | None:
+        """Position of the log that the answer was read or written at, None where none was told.
+
+        It is about the answer, not part of the resource: equality, fields and JSON know nothing of it.
+        """
+        return None
 
 
 class Project(Resource):
@@ -152,6 +161,29 @@ class StartOutcome(Resource):
     session: Session
     message: str | None = None
     replaced: Session | None = None
+
+
+class BulkItem(Resource):
+    """What came of an item of a bulk.
+
+    Attributes:
+        status: as if it had been asked for alone: 201 `created` or `replaced`, 200 `existing`, 204 deleted, or why not.
+        problem: why it was refused, as the problem document it would have been answered with.
+    """
+
+    status: int
+    outcome: str | None = None
+    session: Session | None = None
+    message: str | None = None
+    replaced: Session | None = None
+    problem: dict[str, Any] | None = None
+
+
+class BulkOutcome(Resource):
+    """Answer to a bulk: the items in the order they were asked for."""
+
+    replace: list[BulkItem] = Field(default_factory=list)
+    delete: list[BulkItem] = Field(default_factory=list)
 
 
 class OutputRange(Resource):

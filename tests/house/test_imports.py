@@ -45,7 +45,7 @@ SERVER: list[tuple[str, str]] = [
     ("console", "console web auth problems"),
     ("jobs", "jobs exchange *.service channels db problems observe"),
     ("exchange", "exchange channels web db problems observe"),
-    ("*.rules", "problems"),
+    ("*.rules", "*.rules problems"),
     ("*.service", "own -own.api *.service *.rules channels.log channels.audience auth.principal db problems observe"),
     ("*.api *_api *.requests", "own -own.tables *.service *.rules exchange channels db web auth problems observe"),
     ("*", "own -own.api *.service *.rules channels auth db problems observe"),

@@ -13,6 +13,7 @@ from support.api import Api
 
 # method, path in the description; those that stream, and those outside of /v1, are tested elsewhere.
 OPERATIONS = [
+    ("POST", "/v1/projects/{project_id}/sessions/bulk"),
     ("PUT", "/v1/projects/{project_id}"),
     ("GET", "/v1/projects/{project_id}"),
     ("POST", "/v1/projects/{project_id}/tasks"),

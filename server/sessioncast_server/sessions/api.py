@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-import orjson
 from starlette.responses import Response
 
 from sessioncast_server.auth.principal import Scope
@@ -18,6 +17,7 @@ from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.problems import Problem, invalid, problem_of
 from sessioncast_server.sessions import requests, service
 from sessioncast_server.sessions.meter import Meter
+from sessioncast_server.sessions.outcomes import outcome_body, outcome_status
 from sessioncast_server.sessions.output import Chunk, append_output, output_page
 from sessioncast_server.sessions.record import Record
 from sessioncast_server.sessions.start import Start, Terms, start_session
@@ -126,7 +126,8 @@ class SessionsApi:
         except DatabaseError as error:
             self._meter.failed(error)
             raise _create_failed(error) from error
-        self._meter.wrote(written, time.monotonic() - began)
+        if written.value.note is not None:  # it was made now, not told again
+            self._meter.started(written.value.note, written.effort, time.monotonic() - began)
         return respond(call, written)
 
     async def list(self, call: Call) -> Response:
@@ -186,16 +187,10 @@ def _hold(call: Call) -> service.Hold:
 def _start(tx: WriteTx, task_id: str, wish: Start, user: str, visible: service.Visible, terms: Terms) -> Answer:
     outcome = start_session(tx, task_id, wish, user=user, visible=visible, terms=terms)
     session = json_bytes(outcome.session.resource())
-    shown: dict[str, Any] = {"outcome": outcome.outcome, "session": orjson.Fragment(session)}
     headers = {"ETag": resource_etag(outcome.session.version, session)}
-    if outcome.outcome == "existing":
-        shown["message"] = texts.SAME_MODEL
-        if not tx.staged:
-            headers["X-Position"] = _position(tx, outcome.session.project_id)
-        return Answer(200, json_bytes(shown), headers, outcome)
-    if outcome.replaced is not None:
-        shown["replaced"] = outcome.replaced.resource()
-    return Answer(201, json_bytes(shown), headers, outcome)
+    if not tx.staged:
+        headers["X-Position"] = _position(tx, outcome.session.project_id)
+    return Answer(outcome_status(outcome), json_bytes(outcome_body(outcome, session)), headers, outcome)
 
 
 def _position(tx: ReadTx, channel: str) -> str:

@@ -1,10 +1,9 @@
 """What starts and replacements took, as metrics."""
 
-from sessioncast_server.db.database import Written
+from sessioncast_server.db.database import Effort
 from sessioncast_server.db.errors import ConflictError, DatabaseError, LockTimeoutError
 from sessioncast_server.observe.metrics import Metrics
 from sessioncast_server.sessions.start import Outcome
-from sessioncast_server.web.answer import Answer
 
 
 class Meter:
@@ -18,12 +17,8 @@ class Meter:
         self._contended = {name: metrics.lock_contention.labels(name) for name in strategies}
         self._replaced = {name: metrics.session_replacement_seconds.labels(name) for name in strategies}
 
-    def wrote(self, written: Written[Answer], seconds: float) -> None:
-        """A start was committed `seconds` after it came; an answer that was kept from before counts for nothing."""
-        outcome = written.value.note
-        if not isinstance(outcome, Outcome):
-            return
-        effort = written.effort
+    def started(self, outcome: Outcome, effort: Effort, seconds: float) -> None:
+        """A start was committed `seconds` after it came."""
         self._acquired[outcome.strategy].inc()
         self._waited[outcome.strategy].observe(effort.waited_s)
         if effort.contended:

@@ -1,9 +1,9 @@
 """Who lives in a place, and giving its slot to one of them.
 
-While `single_session_enabled` is off for a project its sessions start without a slot, several to a place. Once it is on
-again the newest of them keeps the slot and replaces the others: at once for all places (`settle_some`, when the flag
-changes), and, where that has not come yet, by the next start in the place. A transaction that acts on «off» keeps the flag
-from coming on until it has committed (`flags.service.enabled`), so none can slip in behind the one that settles.
+While `single_session_enabled` is off for a project its sessions start without a slot, several to a place. Once it is
+on again the newest of them keeps the slot and replaces the others: at once for all places (`settle_some`, when the flag
+changes), and, where that has not come yet, by the next start in the place. A transaction that acts on «off» keeps the
+flag from coming on until it has committed (`flags.service.enabled`), so none can slip in behind the one that settles.
 """
 
 from collections.abc import Callable, Sequence

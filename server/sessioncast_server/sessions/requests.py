@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StringConstraints, model_validator
 
 from sessioncast_server.exchange.queries import ListQuery, ReadQuery
 from sessioncast_server.sessions.rules import OnConflict
@@ -43,6 +43,35 @@ class StartSession(BaseModel):
         if self.debug and isinstance(self.agent, list) and len(self.agent) > 1:
             raise ValueError("a debug session has one agent")
         return self
+
+
+class BulkReplace(BaseModel):
+    """A session to replace, as a start with `on_conflict: replace`."""
+
+    model_config = _STRICT
+
+    task_id: Annotated[str, StringConstraints(max_length=36)]
+    phase: PhaseTitle
+    model: Model
+    confirm: Confirm
+
+
+class BulkDelete(BaseModel):
+    """A session to delete, if it is at this version, where one is named."""
+
+    model_config = _STRICT
+
+    session_id: Annotated[str, StringConstraints(max_length=36)]
+    version: Annotated[StrictInt, Field(ge=1, lt=2**62)] | None = None
+
+
+class Bulk(BaseModel):
+    """Replacements, then deletions; a limit holds for both together."""
+
+    model_config = _STRICT
+
+    replace: list[BulkReplace] = Field(default_factory=list)
+    delete: list[BulkDelete] = Field(default_factory=list)
 
 
 class PatchSession(BaseModel):

@@ -112,6 +112,13 @@ def get_session(tx: ReadTx, session_id: str, visible: Visible) -> Record:
     return Record(*row)
 
 
+def tasks_of(tx: ReadTx, session_ids: list[str]) -> dict[str, str]:
+    """Ids of the tasks that sessions belong to, by session; those that there are not are left out."""
+    if not session_ids:
+        return {}
+    return {row.id: row.task_id for row in tx.all(statements.BY_IDS, ids=session_ids, limit=len(session_ids))}
+
+
 def hold_session(tx: WriteTx, session_id: str, hold: Hold, visible: Visible) -> Record:
     """The session, locked for a write on these terms.
 

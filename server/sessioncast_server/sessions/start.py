@@ -1,9 +1,10 @@
 """Starting a session: the one place where the single-session rule is kept.
 
 Pessimistic: the task's row is locked first, so what happens to a task's phases happens one after another; on SQLite
-the writer's order is that lock. Optimistic: nothing is locked; whoever is late finds the live session at another version
-(`REMOVE … WHERE version = :old`) or the slot taken (a unique index), and the store runs it again. Both may be at work
-beside each other: the locked way takes the row locks that the other's writes wait for, and the slot is unique for both.
+the writer's order is that lock. Optimistic: nothing is locked; whoever is late finds the live session at another
+version (`REMOVE … WHERE version = :old`) or the slot taken (a unique index), and the store runs it again. Both may be
+at work beside each other: the locked way takes the row locks that the other's writes wait for, and the slot is unique
+for both.
 """
 
 from collections.abc import Callable

@@ -28,6 +28,24 @@ SLOTLESS = Statement(
     .where(_SESSION.c.slot.is_(None), _LIVE)
     .order_by(_SESSION.c.id)
 )
+IN_SLOTS = Statement(select(*_ALL).where(any_of(_SESSION.c.slot, bindparam("slots", type_=IdList))))
+LOCK_FREE_SLOTS = Statement(
+    select(_SESSION.c.id)
+    .where(any_of(_SESSION.c.slot, bindparam("slots", type_=IdList)))
+    .order_by(_SESSION.c.id)
+    .with_for_update(key_share=True, skip_locked=True)
+)
+LOCK_FREE = Statement(
+    select(_SESSION.c.id)
+    .where(any_of(_SESSION.c.id, bindparam("ids", type_=IdList)))
+    .order_by(_SESSION.c.id)
+    .with_for_update(key_share=True, skip_locked=True)
+)
+SLOTLESS_OF_TASKS = Statement(
+    select(_SESSION.c.task_id, _SESSION.c.phase, _SESSION.c.debug).where(
+        any_of(_SESSION.c.task_id, bindparam("ids", type_=IdList)), _SESSION.c.slot.is_(None), _LIVE
+    )
+)
 LOCK_SLOTLESS = Statement(
     select(_SESSION.c.id)
     .where(_TASK, _SESSION.c.slot.is_(None), _LIVE)

@@ -1,6 +1,6 @@
 """Making, changing and finding tasks."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import orjson
@@ -22,6 +22,12 @@ _TASK = TaskRow.__table__  # type: ignore[attr-defined]  # SQLModel sets it on t
 _COLUMNS = tuple(_TASK.c)
 _GET = Statement(select(*_COLUMNS).where(_TASK.c.id == bindparam("task_id")))
 _LOCK = Lock(select(_TASK.c.id).where(_TASK.c.id == bindparam("task_id")))
+_LOCK_FREE = Statement(
+    select(_TASK.c.id)
+    .where(any_of(_TASK.c.id, bindparam("ids", type_=IdList)))
+    .order_by(_TASK.c.id)
+    .with_for_update(key_share=True, skip_locked=True)
+)
 _INSERT = Statement(insert(_TASK))
 _UPDATE = Statement(
     update(_TASK)
@@ -78,6 +84,16 @@ def lock_task(tx: WriteTx, task_id: str, visible: Visible) -> Any:
     if row is None or not visible(row.project_id):
         raise not_found()
     return row
+
+
+def lock_free_tasks(tx: WriteTx, ids: Collection[str]) -> tuple[dict[str, Any], set[str]]:
+    """Those of the tasks that there are, by id, and the ids of those that somebody else has locked.
+
+    The others are locked until the end of the transaction; two round trips for however many.
+    """
+    free = None if tx.serial else tx.ask(_LOCK_FREE, ids=list(ids))
+    rows = {row.id: row for row in tx.all(_BY_ID, ids=list(ids), limit=len(ids))}
+    return rows, set() if free is None else rows.keys() - {row.id for row in free.all()}
 
 
 def create_task(tx: WriteTx, project_id: str, title: str, milestone: str | None, metadata: dict[str, Any]) -> Any:

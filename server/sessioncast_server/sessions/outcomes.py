@@ -1,0 +1,38 @@
+"""What came of starts and deletions, as it is shown."""
+
+from typing import Any
+
+import orjson
+
+from sessioncast_server.jsontext import json_bytes
+from sessioncast_server.problems import Problem
+from sessioncast_server.sessions.bulk import Deleted, Item
+from sessioncast_server.sessions.start import Outcome
+from sessioncast_shared import texts
+
+
+def outcome_status(outcome: Outcome) -> int:
+    """200 for a session that was there, 201 for a new one."""
+    return 200 if outcome.outcome == "existing" else 201
+
+
+def outcome_body(outcome: Outcome, session: bytes) -> dict[str, Any]:
+    """A start's outcome, around the JSON of its session."""
+    shown: dict[str, Any] = {"outcome": outcome.outcome, "session": orjson.Fragment(session)}
+    if outcome.outcome == "existing":
+        shown["message"] = texts.SAME_MODEL
+    if outcome.replaced is not None:
+        shown["replaced"] = outcome.replaced.resource()
+    return shown
+
+
+def item_body(item: Item, request_id: str = "") -> dict[str, Any]:
+    """An item of a bulk: its status, and the outcome or the problem."""
+    match item:
+        case Outcome():
+            body = outcome_body(item, json_bytes(item.session.resource()))
+            return {"status": outcome_status(item), **body}
+        case Problem():
+            return {"status": item.status, "problem": item.document(request_id)}
+        case Deleted():
+            return {"status": 204}
