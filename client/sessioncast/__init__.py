@@ -6,27 +6,36 @@ async with Client() as client:
             ...
 """
 
+from sessioncast.bulk import BulkItem, BulkOutcome, Deletion, Replacement
 from sessioncast.client import Client
-from sessioncast.errors import (
-    ConfirmationRequired,
-    ConnectionLost,
+from sessioncast.confirmation import (
+    Difference,
     ExistingSession,
+    ModelChangeRequiresConfirmation,
+    SessionActive,
+    SessionChanged,
+)
+from sessioncast.errors import (
+    CommitUnknown,
+    ConnectionLost,
+    CreateFailed,
     Fenced,
     Forbidden,
     IllegalTransition,
     Invalid,
+    KeyReused,
+    ModelNotFound,
     NotFound,
     PreconditionFailed,
     ProblemError,
     ProtocolError,
-    SessionActive,
-    SessionBusy,
+    SessionBeingModified,
     SessioncastError,
-    SessionChanged,
     SessionDeleted,
     SessionReplaced,
     TooMany,
     Unauthenticated,
+    Unavailable,
 )
 from sessioncast.items import Item, Opened, OtherResource, Resync, Snapshot, StreamState
 from sessioncast.limits import Limits
@@ -34,11 +43,13 @@ from sessioncast.subscription import Subscription
 from sessioncast_shared.events import Event, Kind
 from sessioncast_shared.phases import Phase
 from sessioncast_shared.resources import (
+    Flag,
     Model,
     OutputChunk,
     OutputRange,
     Page,
     Project,
+    RegisteredModel,
     Session,
     StartOutcome,
     Task,
@@ -47,19 +58,28 @@ from sessioncast_shared.resources import (
 from sessioncast_shared.statuses import Status
 
 __all__ = [
+    "BulkItem",
+    "BulkOutcome",
     "Client",
-    "ConfirmationRequired",
+    "CommitUnknown",
     "ConnectionLost",
+    "CreateFailed",
+    "Deletion",
+    "Difference",
     "Event",
     "ExistingSession",
     "Fenced",
+    "Flag",
     "Forbidden",
     "IllegalTransition",
     "Invalid",
     "Item",
+    "KeyReused",
     "Kind",
     "Limits",
     "Model",
+    "ModelChangeRequiresConfirmation",
+    "ModelNotFound",
     "NotFound",
     "Opened",
     "OtherResource",
@@ -71,10 +91,12 @@ __all__ = [
     "ProblemError",
     "Project",
     "ProtocolError",
+    "RegisteredModel",
+    "Replacement",
     "Resync",
     "Session",
     "SessionActive",
-    "SessionBusy",
+    "SessionBeingModified",
     "SessionChanged",
     "SessionDeleted",
     "SessionReplaced",
@@ -88,4 +110,5 @@ __all__ = [
     "TaskDetail",
     "TooMany",
     "Unauthenticated",
+    "Unavailable",
 ]

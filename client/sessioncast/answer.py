@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sessioncast.errors import ProblemError, ProtocolError, problem_error
+from sessioncast.errors import ProblemError, ProtocolError
+from sessioncast.problems import problem_error
 
 Query = Sequence[tuple[str, str]]
 
@@ -22,6 +23,11 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def position(self) -> str | None:
+        """Position of the log that it was read or written at, None where it does not tell."""
+        return self.headers.get("x-position")
 
     def json(self) -> Any:
         """The body as a JSON value.

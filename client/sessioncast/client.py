@@ -6,10 +6,12 @@ from typing import Literal, Self
 from urllib.parse import quote
 from weakref import WeakSet
 
+from sessioncast.flags import Flags
 from sessioncast.items import StreamState
 from sessioncast.limits import Limits
+from sessioncast.models import Models
 from sessioncast.projects import Projects
-from sessioncast.sender import Sender
+from sessioncast.sender import OnRetry, Sender
 from sessioncast.sessions import Sessions
 from sessioncast.subscription import Stream, Subscription
 from sessioncast.tasks import Tasks
@@ -26,7 +28,7 @@ class Client:
     Use it as an async context manager. One event loop, any number of tasks.
 
     Attributes:
-        projects, tasks, sessions: requests, by resource.
+        projects, tasks, sessions, models, flags: requests, by resource.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Client:
         *,
         user: str | None = None,
         limits: Limits | None = None,
+        on_retry: OnRetry | None = None,
     ) -> None:
         """Nothing is sent yet.
 
@@ -43,16 +46,19 @@ class Client:
             url: base URL of the server.
             token: bearer token; it travels in the Authorization header only.
             user: whom to act for, where the server runs open or the token may.
+            on_retry: called before a request is repeated, with the reason; must not raise.
         """
         self._limits = limits or Limits()
         from sessioncast.transport import Transport  # noqa: PLC0415  the HTTP library takes as long as all the rest
 
         self._transport = Transport(url, token=token, user=user, limits=self._limits)
-        sender = Sender(self._transport, self._limits)
+        sender = Sender(self._transport, self._limits, on_retry=on_retry)
         self._subscriptions: WeakSet[Subscription] = WeakSet()
         self.projects = Projects(sender)
         self.tasks = Tasks(sender)
         self.sessions = Sessions(sender)
+        self.models = Models(sender)
+        self.flags = Flags(sender)
 
     def subscribe(
         self,

@@ -3,11 +3,6 @@
 
 from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
-
-from sessioncast_shared.codes import Code
-from sessioncast_shared.statuses import Status
-
 
 class SessioncastError(Exception):
     """Base of everything the client raises on purpose."""
@@ -92,11 +87,27 @@ class TooMany(ProblemError):
     """429: slower, please."""
 
 
-class SessionActive(ProblemError):
-    """409: a live session holds the phase and the start said `reject`."""
+class ModelNotFound(ProblemError):
+    """422: the project has a registry of models, and this one is not in it or was deleted."""
 
 
-class SessionBusy(ProblemError):
+class KeyReused(ProblemError):
+    """422: the `Idempotency-Key` was used for another body. The client makes a key per call: something is wrong."""
+
+
+class CreateFailed(ProblemError):
+    """503: the server failed while it started a session, and kept failing until the deadline; nothing was started."""
+
+
+class Unavailable(ProblemError):
+    """503: the server cannot answer, and could not until the deadline."""
+
+
+class CommitUnknown(ProblemError):
+    """503: whether the change was made is not known, and could not be found out until the deadline."""
+
+
+class SessionBeingModified(ProblemError):
     """409: somebody else is changing the session, and kept at it until the deadline."""
 
 
@@ -122,70 +133,3 @@ class SessionReplaced(ProblemError):
     def __init__(self, status: int, document: dict[str, Any], *, retry_after: float | None = None) -> None:
         super().__init__(status, document, retry_after=retry_after)
         self.replaced_by: str | None = document.get("replaced_by")
-
-
-class ExistingSession(BaseModel):
-    """The session that is in the way of a start."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    id: str
-    model: dict[str, Any]
-    agent: Any = None
-    user: str
-    status: Status
-    active: bool
-    created_at: AwareDatetime
-    last_activity_at: AwareDatetime
-
-
-class ConfirmationRequired(ProblemError):
-    """409: starting would replace a live session. Start again with `confirm` to do so.
-
-    Attributes:
-        existing: the session that would be replaced.
-        confirm: what to pass to the next start; it holds for this session only.
-        warning, difference, export_url: for the person who decides.
-    """
-
-    def __init__(self, status: int, document: dict[str, Any], *, retry_after: float | None = None) -> None:
-        super().__init__(status, document, retry_after=retry_after)
-        self.existing = ExistingSession.model_validate(document.get("existing"))
-        self.confirm: dict[str, Any] = document["confirm"]
-        self.warning: str | None = document.get("warning")
-        self.difference: Any = document.get("difference")
-        self.export_url: str | None = document.get("export_url")
-
-
-class SessionChanged(ConfirmationRequired):
-    """409: what was confirmed is no longer the live session; `existing` and `confirm` are fresh."""
-
-
-_BY_CODE: dict[str, type[ProblemError]] = {
-    Code.SESSION_ACTIVE: SessionActive,
-    Code.CONFIRMATION_REQUIRED: ConfirmationRequired,
-    Code.SESSION_CHANGED: SessionChanged,
-    Code.SESSION_BUSY: SessionBusy,
-    Code.SESSION_REPLACED: SessionReplaced,
-    Code.SESSION_DELETED: SessionDeleted,
-    Code.ILLEGAL_TRANSITION: IllegalTransition,
-    Code.FENCED: Fenced,
-}
-_BY_STATUS: dict[int, type[ProblemError]] = {
-    401: Unauthenticated,
-    403: Forbidden,
-    404: NotFound,
-    412: PreconditionFailed,
-    422: Invalid,
-    429: TooMany,
-}
-
-
-def problem_error(status: int, document: dict[str, Any], *, retry_after: float | None = None) -> ProblemError:
-    """The exception for a problem: by its code, else by its status."""
-    kind = _BY_CODE.get(str(document.get("code"))) or _BY_STATUS.get(status, ProblemError)
-    try:
-        return kind(status, document, retry_after=retry_after)
-    except (ValidationError, KeyError):
-        # A known code without its fields: still the server's refusal, only less of it can be used.
-        return ProblemError(status, document, retry_after=retry_after)

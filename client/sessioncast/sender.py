@@ -3,7 +3,7 @@
 import asyncio
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sessioncast.answer import Answer, Query
@@ -13,6 +13,9 @@ from sessioncast.limits import Limits
 
 if TYPE_CHECKING:  # it loads the HTTP library
     from sessioncast.transport import Transport
+
+OnRetry = Callable[[ProblemError | ConnectionLost], None]
+"""Hears why a request is about to be repeated."""
 
 _SAFE = frozenset({"GET", "HEAD"})
 
@@ -24,9 +27,10 @@ class Sender:
     once, whichever answer was lost. That is why repeating is always allowed here.
     """
 
-    def __init__(self, transport: "Transport", limits: Limits) -> None:
+    def __init__(self, transport: "Transport", limits: Limits, *, on_retry: OnRetry | None = None) -> None:
         self._transport = transport
         self._limits = limits
+        self._on_retry = on_retry
 
     async def send(
         self,
@@ -82,6 +86,8 @@ class Sender:
             wait_s = backoff.next_s(asked_s)
             if loop.time() + wait_s >= ends:
                 raise failure
+            if self._on_retry is not None:
+                self._on_retry(failure)
             await asyncio.sleep(wait_s)
 
     async def _attempt(self, method: str, path: str, timeout_s: float, **parts: Any) -> Answer:

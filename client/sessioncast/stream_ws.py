@@ -10,8 +10,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
 from sessioncast.answer import problem_of
-from sessioncast.errors import ConnectionLost, ProblemError, ProtocolError, problem_error
+from sessioncast.errors import ConnectionLost, ProblemError, ProtocolError
 from sessioncast.frames import Frame, control_frame
+from sessioncast.problems import problem_error
 from sessioncast.tracker import SnapshotWish
 from sessioncast.transport import Transport
 from sessioncast_shared.codes import Close, Code

@@ -7,9 +7,9 @@ import pytest
 
 from sessioncast import (
     Client,
-    ConfirmationRequired,
     Event,
     IllegalTransition,
+    ModelChangeRequiresConfirmation,
     NotFound,
     Opened,
     SessionChanged,
@@ -109,10 +109,10 @@ async def test_the_dance_of_a_replacement(node: Node) -> None:
         task = await client.tasks.create("p", "T")
         first = await client.sessions.start(task.id, "Review", "m")
         assert (await client.sessions.start(task.id, "verify", "m")).outcome == "existing"
-        with pytest.raises(ConfirmationRequired) as asked:
+        with pytest.raises(ModelChangeRequiresConfirmation) as asked:
             await client.sessions.start(task.id, "verify", "other")
         assert asked.value.existing.id == first.session.id
-        confirm = asked.value.confirm
+        confirm = asked.value.confirmation
         second = await client.sessions.start(task.id, "verify", "other", on_conflict="replace", confirm=confirm)
         assert second.outcome == "replaced"
         with pytest.raises(SessionChanged) as changed:

@@ -7,26 +7,11 @@ import pytest
 
 import sessioncast
 from sessioncast import Client, Limits
+from support.samples import AT, SESSION, TASK
 from support.scripted import Reply, ScriptedServer
 
-AT = "2026-01-01T00:00:00Z"
-TASK = {"id": "t", "project_id": "p", "title": "T", "version": 1, "created_at": AT, "updated_at": AT}
-SESSION = {
-    **dict.fromkeys(("created_at", "updated_at", "last_activity_at"), AT),
-    "id": "s",
-    "project_id": "p",
-    "task_id": "t",
-    "phase": "run",
-    "debug": False,
-    "model": {"name": "m"},
-    "user": "u",
-    "status": "pending",
-    "active": True,
-    "version": 1,
-    "fence": 1,
-    "output_seq": 0,
-    "a_field_of_a_newer_server": 1,
-}
+FLAG = {"name": "f", "state": "percentage", "percentage": 25.0, "updated_at": AT, "updated_by": "ann"}
+MODEL = {"project_id": "p", "name": "org/m 1", "version": 1, "created_at": AT, "updated_at": AT}
 CHUNKS = [{"seq": seq, "stream": "log", "text": str(seq), "at": AT} for seq in (1, 2, 3)]
 
 
@@ -91,6 +76,26 @@ CHUNKS = [{"seq": seq, "stream": "log", "text": str(seq), "at": AT} for seq in (
             "PATCH /v1/sessions/s",
             {"status": "running", "agent": None},
         ),
+        (
+            lambda c: c.sessions.find("t", "run", min_position="e:7"),
+            {"data": [SESSION], "next": None},
+            "GET /v1/tasks/t/sessions?debug=false&min_position=e:7&phase=run",
+            None,
+        ),
+        (lambda c: c.sessions.get("s", min_position="e:7"), SESSION, "GET /v1/sessions/s?min_position=e:7", None),
+        (lambda c: c.models.list("p"), {"data": [MODEL], "next": None}, "GET /v1/projects/p/models", None),
+        (
+            lambda c: c.models.list("p", limit=2, after="x"),
+            {"data": [MODEL], "next": None},
+            "GET /v1/projects/p/models?after=x&limit=2",
+            None,
+        ),
+        (lambda c: c.models.register("p", "org/m 1"), MODEL, "PUT /v1/projects/p/models/org%2Fm%201", None),
+        (lambda c: c.flags.list(), {"data": [FLAG], "next": None}, "GET /v1/admin/flags", None),
+        (lambda c: c.flags.get("f"), FLAG, "GET /v1/admin/flags/f", None),
+        (lambda c: c.flags.set("f", "on"), FLAG, "PUT /v1/admin/flags/f", {"state": "on"}),
+        (lambda c: c.flags.set("f", "off"), FLAG, "PUT /v1/admin/flags/f", {"state": "off"}),
+        (lambda c: c.flags.set("f", 25), FLAG, "PUT /v1/admin/flags/f", {"state": "percentage", "percentage": 25}),
         (lambda c: c.sessions.export("s"), {"session": SESSION}, "GET /v1/sessions/s/export", None),
     ],
 )
@@ -124,3 +129,59 @@ async def test_output_is_read_to_its_end(server: ScriptedServer, quick: Limits) 
     async with Client(server.url, limits=quick) as client:
         assert [chunk.text async for chunk in client.sessions.read_output("s")] == ["1", "2", "3"]
     assert [seen.query["after"] for seen in server.seen] == [["0"], ["2"]]
+
+
+async def test_a_model_is_deleted_by_its_whole_name(server: ScriptedServer, quick: Limits) -> None:
+    """A name with slashes is one segment; the deletion tells from where on it is visible."""
+    server.say(Reply(204, headers={"X-Position": "e:9"}), Reply(204))
+    async with Client(server.url, limits=quick) as client:
+        assert await client.models.delete("p", "org/m") == "e:9"
+        assert await client.models.delete("p", "org/m") is None
+    assert [f"{seen.method} {seen.path}" for seen in server.seen] == ["DELETE /v1/projects/p/models/org%2Fm"] * 2
+
+
+async def test_a_flag_is_not_set_by_a_truth_value(server: ScriptedServer, quick: Limits) -> None:
+    """`True` is a number to Python, and would turn a flag on for one percent."""
+    async with Client(server.url, limits=quick) as client:
+        with pytest.raises(TypeError, match="'on', 'off' or a percentage"):
+            await client.flags.set("f", True)
+    assert server.seen == []
+
+
+async def test_nobody_in_a_phase_is_none(server: ScriptedServer, quick: Limits) -> None:
+    """`find` of a free phase is None; of several sessions it is the first, which is the newest."""
+    several = [{**SESSION, "id": "new"}, SESSION]
+    server.say(Reply(200, {"data": [], "next": None}), Reply(200, {"data": several, "next": None}))
+    async with Client(server.url, limits=quick) as client:
+        assert await client.sessions.find("t", "run") is None
+        found = await client.sessions.find("t", "run", debug=True)
+    assert found is not None
+    assert found.id == "new"
+    assert server.seen[1].query == {"phase": ["run"], "debug": ["true"]}
+
+
+async def test_answers_know_their_position(server: ScriptedServer, quick: Limits) -> None:
+    """The outcome, the session in it and every one of a list have the position of the answer they came in."""
+    at = {"X-Position": "e:7"}
+    started = {"outcome": "replaced", "session": SESSION, "replaced": SESSION}
+    detail = {**TASK, "sessions": {"run": SESSION}}
+    server.say(
+        Reply(201, started, at),
+        Reply(200, {"data": [SESSION], "next": None}, at),
+        Reply(200, detail, at),
+        Reply(200, SESSION),
+        Reply(204, headers=at),
+    )
+    async with Client(server.url, limits=quick) as client:
+        outcome = await client.sessions.start("t", "run", "m")
+        (listed,) = await client.sessions.list("t")
+        task = await client.tasks.get("t")
+        untold = await client.sessions.get("s")
+        assert await client.sessions.delete("s") == "e:7"
+    assert outcome.replaced is not None
+    told = [outcome, outcome.session, outcome.replaced, listed, task, task.sessions["run"]]
+    assert [resource.position for resource in told] == ["e:7"] * len(told)
+    assert untold.position is None
+    # It is no part of the resource.
+    assert untold == listed
+    assert untold.model_dump() == listed.model_dump()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sessioncast import Client, ConnectionLost, Fenced, Limits, ProblemError, ProtocolError
+from sessioncast import Client, ConnectionLost, Fenced, Limits, ProblemError, ProtocolError, SessionBeingModified
 from support.scripted import Lost, Reply, ScriptedServer, Streamed
 
 PROJECT = {"id": "p", "created_at": "2026-01-01T00:00:00Z"}
@@ -29,6 +29,16 @@ async def test_a_lost_answer_is_asked_for_again_with_the_same_key(server: Script
     assert json.loads(server.seen[0].body) == {
         "chunks": [{"stream": "log", "text": "a\n"}, {"stream": "log", "text": "ä"}]
     }
+
+
+async def test_repetitions_are_told_with_their_reasons(server: ScriptedServer, quick: Limits) -> None:
+    """Whoever shows a person why it takes long hears each reason before the repetition, and nothing of a refusal."""
+    reasons: list[ProblemError | ConnectionLost] = []
+    server.say(Lost(), refusal(409, "session_being_modified", retryable=True), refusal(409, "fenced", retryable=False))
+    async with Client(server.url, limits=quick, on_retry=reasons.append) as client:
+        with pytest.raises(Fenced):
+            await client.sessions.append("s", [("log", "a")])
+    assert [type(reason) for reason in reasons] == [ConnectionLost, SessionBeingModified]
 
 
 async def test_every_unsafe_request_has_a_key_of_its_own(server: ScriptedServer, quick: Limits) -> None:

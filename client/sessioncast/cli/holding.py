@@ -1,7 +1,7 @@
 """How `exec` gets hold of a session for its command."""
 
 from sessioncast.client import Client
-from sessioncast.errors import ConfirmationRequired
+from sessioncast.confirmation import ModelChangeRequiresConfirmation
 from sessioncast_shared.filters import is_uuid
 from sessioncast_shared.resources import Session
 
@@ -15,7 +15,7 @@ class ActiveSessionError(Exception):
         refusal: the server's, which describes that session.
     """
 
-    def __init__(self, refusal: ConfirmationRequired) -> None:
+    def __init__(self, refusal: ModelChangeRequiresConfirmation) -> None:
         super().__init__(str(refusal))
         self.refusal = refusal
 
@@ -39,11 +39,11 @@ async def take_session(client: Client, task: str, phase: str, model: str, *, rep
     for _ in range(_TRIES):
         try:
             outcome = await client.sessions.start(task, phase, model, on_conflict="restart", confirm=confirm)
-        except ConfirmationRequired as refusal:
+        except ModelChangeRequiresConfirmation as refusal:
             if refusal.existing.active and not replace:
                 raise ActiveSessionError(refusal) from refusal
             # What is confirmed is the session that was looked at; if it is another by now, it is looked at again.
-            confirm, last = refusal.confirm, refusal
+            confirm, last = refusal.confirmation, refusal
         else:
             return outcome.session
     raise ActiveSessionError(last)
