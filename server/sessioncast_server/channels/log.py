@@ -166,27 +166,26 @@ class Log:
     ) -> Stretch:
         """Events for an audience with `after < offset <= upto`, in order, up to a bound in number or in bytes.
 
-        At least one is read if there is one. Rows are fetched a few at a time and their text is joined only once
-        they are known to fit: the bound holds for what is in memory, not only for what is returned.
+        At least one is read if there is one. Rows are fetched a few at a time, and their text is joined only once
+        they are known to fit, by one statement: the bound holds for what is in memory, not only for what is returned.
         """
         epoch = head_of(tx, channel).epoch
-        entries: list[Entry] = []
-        held = 0
-        while True:
-            wanted = min(_ROWS, limit + 1 - len(entries))
+        kept: list[Any] = []
+        held, more, ended = 0, False, False
+        while not (more or ended):
+            wanted = min(_ROWS, limit + 1 - len(kept))
             rows = tx.all(
                 audience.statement(_EVENT), channel=channel, after=after, upto=upto, limit=wanted, **audience.ids
             )
-            kept: list[Any] = []
+            ended = len(rows) < wanted
             for row in rows:
-                if len(entries) + len(kept) == limit or (held >= size and (entries or kept)):
-                    return Stretch(entries + self._entries(tx, channel, epoch, kept), more=True)
+                if len(kept) == limit or (held >= size and kept):
+                    more = True
+                    break
                 held += _weight(row)
                 kept.append(row)
-            entries += self._entries(tx, channel, epoch, kept)
-            if len(rows) < wanted:
-                return Stretch(entries, more=False)
-            after = rows[-1].offset
+                after = row.offset
+        return Stretch(self._entries(tx, channel, epoch, kept), more)
 
     def _entries(self, tx: ReadTx, channel: str, epoch: str, rows: list[Any]) -> list[Entry]:
         kept_elsewhere = [row for row in rows if row.kind == Kind.OUTPUT.value]

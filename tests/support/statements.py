@@ -1,0 +1,72 @@
+"""Counting statements where they cannot hide: in the driver."""
+
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from psycopg.pq import Trace
+
+from sessioncast_server.db.database import Database
+from sessioncast_server.db.statement import Text
+from sessioncast_server.db.transaction import ReadTx
+
+_ONE = Text(sqlite="SELECT 1 AS one", postgresql="SELECT 1 AS one", columns={"one": None})
+
+
+class CountedReads:
+    """A database's `read`, as the database runs it; each one's statements are counted.
+
+    Attributes:
+        counts: statements of each read so far, as the driver ran them.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._read = database.read
+        self.counts: list[int] = []
+
+    async def read(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """As the database's."""
+
+        def counting(tx: ReadTx) -> Any:
+            tx.one(_ONE)  # what still waits in the pipeline, such as BEGIN, is not the function's
+            before = tx.statements
+            with _traced(tx) as ran:
+                value = fn(tx, *args, **kwargs)
+            assert len(ran) == tx.statements - before, "a transaction miscounts its statements"
+            self.counts.append(len(ran))
+            return value
+
+        return await self._read(counting)
+
+    def taken(self) -> int:
+        """Statements since this was last asked."""
+        counts, self.counts = self.counts, []
+        return sum(counts)
+
+
+@contextmanager
+def _traced(tx: ReadTx) -> Iterator[list[str]]:
+    """What the driver runs meanwhile, complete once the block ended."""
+    ran: list[str] = []
+    connection: Any = tx._cursor.connection  # type: ignore[attr-defined]  # both drivers' cursors have it
+    if isinstance(connection, sqlite3.Connection):
+        connection.set_trace_callback(ran.append)
+        try:
+            yield ran
+        finally:
+            connection.set_trace_callback(None)
+        return
+    with tempfile.TemporaryFile("w+b") as file:
+        connection.pgconn.trace(file.fileno())
+        connection.pgconn.set_trace_flags(Trace.SUPPRESS_TIMESTAMPS)
+        try:
+            yield ran
+        finally:
+            connection.pgconn.untrace()
+        file.seek(0)
+        # «F 9 Execute "" 0»: libpq tells each message of the protocol in a line.
+        ran += [
+            line for line in file.read().decode().splitlines() if line.split("\t")[:1] == ["F"] and "Execute" in line
+        ]
