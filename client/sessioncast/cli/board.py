@@ -1,7 +1,8 @@
 """What `watch` knows: tasks and live sessions, and what has changed. No I/O."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from sessioncast.decode import validated
 from sessioncast.items import Item, Snapshot
@@ -104,9 +105,14 @@ def phase_of(session: Session) -> str:
 
 def model_of(session: Session) -> str:
     """Its model, as a person names it."""
-    label = session.model.get("label")
-    name = str(label or session.model.get("name", "?"))
-    version = session.model.get("version")
+    return model_name(session.model)
+
+
+def model_name(model: Mapping[str, Any]) -> str:
+    """A model, as a person names it."""
+    label = model.get("label")
+    name = str(label or model.get("name", "?"))
+    version = model.get("version")
     return f"{name} {version}" if version and not label else name
 
 

@@ -16,8 +16,11 @@ from sessioncast.cli.child import Child, Pipe
 from sessioncast.cli.connect import DEFAULT_URL, Project, Token, Url, connect, explain, say
 from sessioncast.cli.holding import ActiveSessionError, find_task, take_session
 from sessioncast.cli.lines import LineCutter
+from sessioncast.cli.patience import Patience
+from sessioncast.cli.prompt import ask_to_replace, can_ask
 from sessioncast.cli.recorder import Recorder
 from sessioncast.client import Client
+from sessioncast.confirmation import ModelChangeRequiresConfirmation
 from sessioncast.errors import SessioncastError
 from sessioncast_shared.phases import parse_phase
 from sessioncast_shared.resources import Session
@@ -40,6 +43,7 @@ class Wish:
     phase: str
     model: str
     replace: bool
+    ask: bool
     command: Sequence[str]
     give_up_after_s: float
     quiet: bool
@@ -52,7 +56,12 @@ def execute(
     phase: Annotated[str, typer.Option("--phase", help="plan, run or verify.")] = "run",
     project: Project = "default",
     model: Annotated[str | None, typer.Option(help="Name to run under. [default: the command's name]")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace a session that is still active.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a session that is still active, unasked.")
+    ] = False,
+    no_input: Annotated[
+        bool, typer.Option("--no-input", help="Never ask on the terminal: an active session is left as it is.")
+    ] = False,
     give_up_after: Annotated[
         float, typer.Option(min=0, help="Seconds without the server until output is no longer kept for it.")
     ] = 300.0,
@@ -72,7 +81,8 @@ def execute(
         say(f"{command[0]}: no such command")
         raise typer.Exit(127)
     name = model or PurePath(command[0]).name
-    wish = Wish(project, task, phase, name, replace, command, give_up_after, quiet)
+    ask = not no_input and can_ask()
+    wish = Wish(project, task, phase, name, replace, ask, command, give_up_after, quiet)
     raise typer.Exit(asyncio.run(_Execution(wish).run(url, token)))
 
 
@@ -86,30 +96,48 @@ class _Execution:
         self._asking: asyncio.Future[Session] | None = None
         self._asked_to_stop = False
         self._signal = signal.SIGINT
+        self._patience = Patience()
 
     async def run(self, url: str, token: str | None) -> int:
         """The exit code to leave with."""
         for number in _SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self._signalled, number)
-        async with connect(url, token) as client:
+        async with connect(url, token, on_retry=self._patience.retrying) as client:
+            self._patience.start()
             try:
                 session = await self._interruptible(self._take(client))
             except asyncio.CancelledError:
                 return 128 + self._signal
             except ActiveSessionError as error:
                 existing = error.refusal.existing
-                say(f"session {existing.id} ({existing.status}) is active; --replace to replace it")
+                say(
+                    f"session {existing.id} is left as it is"
+                    if self._wish.ask
+                    else f"session {existing.id} ({existing.status}) is active; --replace to replace it"
+                )
                 return OURS
             except SessioncastError as error:
                 say(explain(error))
                 return OURS
+            finally:
+                # From here on the terminal is the command's.
+                self._patience.stop()
             return await self._hold(client, session)
 
     async def _take(self, client: Client) -> Session:
         wish = self._wish
         task = await find_task(client, wish.project, wish.task)
-        session = await take_session(client, task, wish.phase, wish.model, replace=wish.replace)
+        session = await take_session(client, task, wish.phase, wish.model, decide=self._may_replace)
         return await client.sessions.patch(session.id, fence=session.fence, status=Status.RUNNING)
+
+    async def _may_replace(self, refusal: ModelChangeRequiresConfirmation) -> bool:
+        if self._wish.replace or not self._wish.ask:
+            return self._wish.replace
+        self._patience.stop()
+        try:
+            return await ask_to_replace(refusal)
+        finally:
+            self._patience.start()
 
     async def _hold(self, client: Client, session: Session) -> int:
         """Run the command as this session."""

@@ -1,15 +1,20 @@
 """How `exec` gets hold of a session for its command."""
 
+from collections.abc import Awaitable, Callable
+
 from sessioncast.client import Client
 from sessioncast.confirmation import ModelChangeRequiresConfirmation
 from sessioncast_shared.filters import is_uuid
 from sessioncast_shared.resources import Session
 
+Decide = Callable[[ModelChangeRequiresConfirmation], Awaitable[bool]]
+"""Whether the active session that a refusal describes may be replaced."""
+
 _TRIES = 5
 
 
 class ActiveSessionError(Exception):
-    """The phase is held by a session that still works.
+    """The phase is held by a session that still works, and is left to it.
 
     Attributes:
         refusal: the server's, which describes that session.
@@ -29,21 +34,22 @@ async def find_task(client: Client, project: str, task: str) -> str:
     return (found or await client.tasks.create(project, task)).id
 
 
-async def take_session(client: Client, task: str, phase: str, model: str, *, replace: bool) -> Session:
-    """A fresh session of the task's phase. One that has ended is replaced, an active one only with `replace`.
+async def take_session(client: Client, task: str, phase: str, model: str, *, decide: Decide) -> Session:
+    """A fresh session of the task's phase. One that has ended is replaced, an active one only when so decided.
 
     Raises:
-        ActiveSessionError: an active session is in the way.
+        ActiveSessionError: an active session is in the way, or others are faster each time.
     """
-    confirm = None
+    try:
+        return (await client.sessions.start(task, phase, model, on_conflict="restart")).session
+    except ModelChangeRequiresConfirmation as refusal:
+        last = refusal
     for _ in range(_TRIES):
+        if last.existing.active and not await decide(last):
+            break
+        # What is confirmed is the session that was looked at; if it is another by now, it is looked at again.
         try:
-            outcome = await client.sessions.start(task, phase, model, on_conflict="restart", confirm=confirm)
+            return (await last.confirm()).session
         except ModelChangeRequiresConfirmation as refusal:
-            if refusal.existing.active and not replace:
-                raise ActiveSessionError(refusal) from refusal
-            # What is confirmed is the session that was looked at; if it is another by now, it is looked at again.
-            confirm, last = refusal.confirmation, refusal
-        else:
-            return outcome.session
+            last = refusal
     raise ActiveSessionError(last)
