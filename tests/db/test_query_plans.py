@@ -67,6 +67,12 @@ def _sessions() -> Iterator[Case]:
     yield "session, locked", sessions.LOCK.waiting, {"session_id": _ID}, pkey
     yield "slot", sessions.IN_SLOT, {"slot": "s"}, {"ux_session_slot"}
     yield "slot, locked", sessions.LOCK_SLOT.waiting, {"slot": "s"}, {"ux_session_slot"}
+    where = {"task_id": _ID, "phase": "run", "debug": False}
+    yield "slotless in a place", sessions.SLOTLESS, where, {"ix_session_slotless"}
+    yield "slotless of tasks", sessions.SLOTLESS_OF_TASKS, {"ids": _IDS}, {"ix_session_slotless"}
+    yield "slotless of a task, locked", sessions.LOCK_SLOTLESS, {"task_id": _ID}, {"ix_session_slotless"}
+    yield "all slotless", sessions.TASKS_WITH_SLOTLESS, {"after": "", "limit": 9}, {"ix_session_slotless"}
+    yield "slots", sessions.IN_SLOTS, {"slots": ["s"]}, {"ux_session_slot"}
     yield "sessions by ids", sessions.BY_IDS, {"ids": _IDS, "limit": 9}, pkey
     yield "live of project", sessions.LIVE_OF_PROJECT, {"project_id": "p-7", "limit": 5001}, {"ix_session_live"}
     lookups = {"ix_session_lookup"}

@@ -4,6 +4,7 @@ Building and compiling a statement costs ten times what SQLite needs to run it; 
 SQLAlchemy cost as much again. Both databases take the compiled text with named parameters.
 """
 
+import re
 from collections import namedtuple
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,6 +16,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 SQLITE: Dialect = sqlite.dialect(paramstyle="named")
 POSTGRESQL: Dialect = psycopg.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]  # SQLAlchemy's gap
+
+_FROM = re.compile(r"\bFROM \w+")
 
 Processor = Callable[[Any], Any]
 
@@ -57,12 +60,18 @@ class Compiled:
 
 
 class Statement:
-    """A statement built once, at import, and compiled for a database when it is first run there."""
+    """A statement built once, at import, and compiled for a database when it is first run there.
 
-    __slots__ = ("_by_dialect", "clause")
+    Args:
+        sqlite_index: the index that SQLite has to use for the table, where its planner knows no better. It takes any
+            unique index for one row, also when NULL is looked for, of which there may be as many as there are rows.
+    """
 
-    def __init__(self, clause: Any) -> None:
+    __slots__ = ("_by_dialect", "_sqlite_index", "clause")
+
+    def __init__(self, clause: Any, *, sqlite_index: str | None = None) -> None:
         self.clause = clause
+        self._sqlite_index = sqlite_index
         self._by_dialect: dict[str, Compiled] = {}
 
     def on(self, dialect: Dialect) -> Compiled:
@@ -84,7 +93,10 @@ class Statement:
         constants = {name: value for name, value in compiled.params.items() if name not in required}
         for name in constants.keys() & inputs.keys():
             constants[name] = inputs.pop(name)(constants[name])
-        return Compiled(compiled.string, constants, inputs, self._columns(dialect))
+        text = compiled.string
+        if self._sqlite_index is not None and dialect.name == "sqlite":
+            text = _FROM.sub(rf"\g<0> INDEXED BY {self._sqlite_index}", text, count=1)
+        return Compiled(text, constants, inputs, self._columns(dialect))
 
     def _columns(self, dialect: Dialect) -> dict[str, Processor | None]:
         if self.clause.is_select:

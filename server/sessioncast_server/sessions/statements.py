@@ -26,7 +26,8 @@ SLOTLESS = Statement(
     select(*_ALL)
     .where(_TASK, _SESSION.c.phase == bindparam("phase"), _SESSION.c.debug == bindparam("debug"))
     .where(_SESSION.c.slot.is_(None), _LIVE)
-    .order_by(_SESSION.c.id)
+    .order_by(_SESSION.c.id),
+    sqlite_index="ix_session_slotless",
 )
 IN_SLOTS = Statement(select(*_ALL).where(any_of(_SESSION.c.slot, bindparam("slots", type_=IdList))))
 LOCK_FREE_SLOTS = Statement(
@@ -44,20 +45,23 @@ LOCK_FREE = Statement(
 SLOTLESS_OF_TASKS = Statement(
     select(_SESSION.c.task_id, _SESSION.c.phase, _SESSION.c.debug).where(
         any_of(_SESSION.c.task_id, bindparam("ids", type_=IdList)), _SESSION.c.slot.is_(None), _LIVE
-    )
+    ),
+    sqlite_index="ix_session_slotless",
 )
 LOCK_SLOTLESS = Statement(
     select(_SESSION.c.id)
     .where(_TASK, _SESSION.c.slot.is_(None), _LIVE)
     .order_by(_SESSION.c.id)
-    .with_for_update(key_share=True)
+    .with_for_update(key_share=True),
+    sqlite_index="ix_session_slotless",
 )
 TASKS_WITH_SLOTLESS = Statement(
     select(_SESSION.c.task_id, _SESSION.c.project_id)
     .where(_SESSION.c.slot.is_(None), _LIVE, _SESSION.c.task_id > bindparam("after"))
     .distinct()
     .order_by(_SESSION.c.task_id)
-    .limit(_LIMIT)
+    .limit(_LIMIT),
+    sqlite_index="ix_session_slotless",
 )
 INSERT = Statement(insert(_SESSION))
 TAKE_SLOT = Statement(

@@ -36,6 +36,8 @@ class SessionRow(SQLModel, table=True):
         Index(
             "ix_session_slotless",
             "task_id",
+            "phase",
+            "debug",
             sqlite_where=text("slot IS NULL AND deleted_at IS NULL"),
             postgresql_where=text("slot IS NULL AND deleted_at IS NULL"),
         ),

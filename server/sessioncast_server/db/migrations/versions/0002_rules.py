@@ -37,7 +37,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_session_slotless",
         "session",
-        ["task_id"],
+        ["task_id", "phase", "debug"],
         sqlite_where=sa.text("slot IS NULL AND deleted_at IS NULL"),
         postgresql_where=sa.text("slot IS NULL AND deleted_at IS NULL"),
     )
