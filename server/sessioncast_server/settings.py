@@ -150,6 +150,11 @@ class Settings(BaseSettings):
     read_threads: Count = Field(4, description="SQLite: reading connections")
     postgres_write_threads: Count = Field(4, description="PostgreSQL: writing connections")
     postgres_read_threads: Count = Field(4, description="PostgreSQL: reading connections")
+    postgres_connect_timeout_s: int = Field(
+        5, ge=2, le=600, description="PostgreSQL: whole seconds to wait for a new connection"
+    )
+    postgres_idle_s: Seconds = Field(300, description="PostgreSQL: a connection unused for so long is closed")
+    pool_wait_s: Seconds = Field(5, description="longest wait for a connection to the store, then 503")
     switch_interval_s: Seconds = Field(0.0005, description="how long a thread may keep the interpreter to itself")
 
     ring_events: Count = Field(4096, description="recent events of a channel kept in memory")

@@ -11,8 +11,8 @@ class UnavailableError(DatabaseError):
     """The database could not be asked, or refused; nothing of the transaction remains. Worth a retry.
 
     Attributes:
-        reason: one short word for logs and metrics: `connection`, `full`, `io`, `deadline`, `queue`, `busy`,
-            `locked`, `closed`.
+        reason: one short word for logs and metrics: `connection`, `full`, `io`, `deadline`, `queue`, `pool`,
+            `busy`, `locked`, `closed`.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:

@@ -9,6 +9,7 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 from sessioncast_server.broker.base import Announcement
 from sessioncast_server.db.database import Appender, CommitListener, Written
 from sessioncast_server.db.errors import CommitUnknownError, DatabaseError, LockTimeoutError, UnavailableError
+from sessioncast_server.db.pools import PoolLimits, PoolMeter, PoolName, unmetered
 from sessioncast_server.db.postgres_link import PostgresLink
 from sessioncast_server.db.transaction import ReadTx, WriteTx
 from sessioncast_server.db.workers import Workers
@@ -29,6 +30,10 @@ class PostgresDatabase:
         queue_max: calls that may wait in each pool; one more is refused.
         lock_timeout_s: seconds to wait for a row, attempts and pauses together.
         write_deadline_s, read_deadline_s: seconds a call may take, waiting included; then its socket is shut.
+        connect_timeout_s: seconds to wait for a connection to the server.
+        pool_wait_s: seconds to wait for one of the pool's.
+        idle_s: a connection that was not used for so long is closed.
+        meter: makes what hears of a pool.
     """
 
     def __init__(
@@ -42,6 +47,10 @@ class PostgresDatabase:
         lock_timeout_s: float = 5.0,
         write_deadline_s: float = 10.0,
         read_deadline_s: float = 10.0,
+        connect_timeout_s: int = 5,
+        pool_wait_s: float = 5.0,
+        idle_s: float = 300.0,
+        meter: Callable[[PoolName], PoolMeter] = unmetered,
     ) -> None:
         self._url = url
         self._appender = appender
@@ -49,6 +58,10 @@ class PostgresDatabase:
         self._queue_max = queue_max
         self._lock_timeout_s = lock_timeout_s
         self._deadlines = (write_deadline_s, read_deadline_s)
+        self._connect_timeout_s = connect_timeout_s
+        self._pool_wait_s = pool_wait_s
+        self._idle_s = idle_s
+        self._meter = meter
         self.log_went_back = False
 
     async def open(self, listener: CommitListener) -> None:
@@ -59,9 +72,9 @@ class PostgresDatabase:
         """
         self._listener = listener
         self._loop = asyncio.get_running_loop()
-        self._writers = self._workers("postgres-writer", self._sizes[0], self._deadlines[0])
-        self._readers = self._workers("postgres-reader", self._sizes[1], self._deadlines[1])
-        self._observers = self._workers("postgres-observer", 1, self._deadlines[1])
+        self._writers = self._workers("write", self._sizes[0], self._deadlines[0])
+        self._readers = self._workers("read", self._sizes[1], self._deadlines[1])
+        self._observers = self._workers("observe", 1, self._deadlines[1])
         try:
             await self.observe(lambda tx: None)  # noqa: ARG005  the transaction itself is the question
         except DatabaseError:
@@ -112,13 +125,16 @@ class PostgresDatabase:
             await workers.close()
         await asyncio.sleep(0)  # outcomes handed over by the threads are settled first
 
-    def _workers(self, name: str, size: int, deadline_s: float) -> Workers:
-        return Workers(
-            name,
-            lambda: PostgresLink(self._url, self._appender, lock_timeout_s=min(_LOCK_SLICE_S, self._lock_timeout_s)),
-            size=size,
-            queue_max=self._queue_max,
-            deadline_s=deadline_s,
+    def _workers(self, name: PoolName, size: int, deadline_s: float) -> Workers:
+        limits = PoolLimits(size, self._queue_max, deadline_s, self._pool_wait_s, self._idle_s)
+        return Workers(f"postgres-{name}", self._link, limits, meter=self._meter(name))
+
+    def _link(self) -> PostgresLink:
+        return PostgresLink(
+            self._url,
+            self._appender,
+            lock_timeout_s=min(_LOCK_SLICE_S, self._lock_timeout_s),
+            connect_timeout_s=self._connect_timeout_s,
         )
 
     def _write(self, link: PostgresLink, fn: Callable[..., T], *args: object, **kwargs: object) -> Written[T]:

@@ -126,6 +126,11 @@ class PostgresLink:
                 raise UnavailableError("connection", str(error)) from error
         return self._connection
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return self._connection is not None and not self._connection.closed
+
     def read(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run `fn(tx, …)` on one snapshot."""
         connection = self.connection()

@@ -13,6 +13,7 @@ from sessioncast_server.db.database import Appender, CommitListener, Written
 from sessioncast_server.db.errors import UnavailableError
 from sessioncast_server.db.future import settle
 from sessioncast_server.db.life import LifeFile, count_of
+from sessioncast_server.db.pools import PoolLimits, PoolMeter, PoolName, unmetered
 from sessioncast_server.db.sqlite_link import SqliteLink
 from sessioncast_server.db.sqlite_writer import Group, GroupLimits, SqliteWriter, WriteJob
 from sessioncast_server.db.transaction import ReadTx, WriteTx
@@ -32,6 +33,8 @@ class SqliteDatabase:
         queue_max: writes, and reads, that may wait; one more is refused.
         write_deadline_s, read_deadline_s: seconds a call may take, waiting included; then it is interrupted.
         busy_s: seconds to wait for a lock that a job of another process holds.
+        pool_wait_s: seconds a read may wait for a reading connection.
+        meter: makes what hears of a pool of them.
     """
 
     def __init__(
@@ -45,6 +48,8 @@ class SqliteDatabase:
         write_deadline_s: float = 10.0,
         read_deadline_s: float = 10.0,
         busy_s: float = 5.0,
+        pool_wait_s: float = 5.0,
+        meter: Callable[[PoolName], PoolMeter] = unmetered,
     ) -> None:
         self._path = path
         self._appender = appender
@@ -54,6 +59,8 @@ class SqliteDatabase:
         self._write_deadline_s = write_deadline_s
         self._read_deadline_s = read_deadline_s
         self._busy_s = busy_s
+        self._pool_wait_s = pool_wait_s
+        self._meter = meter
         self._in_flight = 0
         self._turn: list[WriteJob] = []
         self._closed = False
@@ -81,8 +88,8 @@ class SqliteDatabase:
         # The side file keeps the sign until the next commit, the rotation: who dies before that must see it again.
         self.log_went_back = counted < self._life.count
         self._writer = SqliteWriter(link, self._life, self._appender, limits=self._limits, deliver=self._deliver)
-        self._readers = self._workers("sqlite-reader", self._read_threads)
-        self._observers = self._workers("sqlite-observer", 1)
+        self._readers = self._workers("read", self._read_threads)
+        self._observers = self._workers("observe", 1)
 
     async def write(self, fn: Callable[Concatenate[WriteTx, P], T], /, *args: P.args, **kwargs: P.kwargs) -> Written[T]:
         """Run `fn(tx, …)` on the writer thread, in a group."""
@@ -133,14 +140,9 @@ class SqliteDatabase:
     def _link(self, *, writer: bool) -> SqliteLink:
         return SqliteLink(self._path, writer=writer, busy_s=self._busy_s)
 
-    def _workers(self, name: str, size: int) -> Workers:
-        return Workers(
-            name,
-            lambda: self._link(writer=False),
-            size=size,
-            queue_max=self._queue_max,
-            deadline_s=self._read_deadline_s,
-        )
+    def _workers(self, name: PoolName, size: int) -> Workers:
+        limits = PoolLimits(size, self._queue_max, self._read_deadline_s, self._pool_wait_s)
+        return Workers(f"sqlite-{name}", lambda: self._link(writer=False), limits, meter=self._meter(name))
 
     def _deliver(self, group: Group) -> None:
         if not self._loop.is_closed():

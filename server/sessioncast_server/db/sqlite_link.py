@@ -87,6 +87,11 @@ class SqliteLink:
         connection.set_progress_handler(self._past_deadline, _INSTRUCTIONS_BETWEEN_LOOKS)
         return connection
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None
+
     def read(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run `fn(tx, …)` on one snapshot."""
         connection = self.connection()
