@@ -32,6 +32,7 @@ from sessioncast_server.flags.rules import Flag
 from sessioncast_server.flags.view import FlagView
 from sessioncast_server.jobs.endless import endlessly
 from sessioncast_server.jobs.retention import Retention
+from sessioncast_server.models.api import ModelsApi
 from sessioncast_server.observe import api as observe_api
 from sessioncast_server.observe.counting import HubCounters
 from sessioncast_server.observe.health import Health
@@ -40,6 +41,7 @@ from sessioncast_server.observe.metrics import Metrics
 from sessioncast_server.projects.api import ProjectsApi
 from sessioncast_server.projects.service import project_exists
 from sessioncast_server.sessions.api import SessionsApi
+from sessioncast_server.sessions.availability import mark_sessions
 from sessioncast_server.sessions.bulk_api import BulkApi
 from sessioncast_server.sessions.export_api import ExportApi
 from sessioncast_server.sessions.meter import Meter
@@ -169,6 +171,7 @@ class Application:
         meter = Meter(self.metrics)
         table = [
             *ProjectsApi(mutator, reader).endpoints(),
+            *ModelsApi(mutator, reader, mark_sessions).endpoints(),
             *TasksApi(mutator, reader, live_sessions=_live_sessions).endpoints(),
             *SessionsApi(mutator, reader, terms=self._terms(), meter=meter).endpoints(),
             *BulkApi(

@@ -20,6 +20,12 @@ def test_a_sort_key_comes_back(text: str, number: int) -> None:
     assert decode(encode([text, number]), str, int) == (text, number)
 
 
+@pytest.mark.parametrize("letter", ["a", "\U0001f600", "\x01", '"'])
+def test_the_longest_name_makes_a_cursor(letter: str) -> None:
+    """Two hundred characters that JSON or UTF-8 makes longer come back."""
+    assert decode(encode([letter * 200]), str) == (letter * 200,)
+
+
 @given(cursor=st.text(max_size=40) | st.text("abcWyIxXQ-_=", max_size=20))
 def test_garbage_is_a_bad_cursor(cursor: str) -> None:
     """No text but a cursor of this form is accepted."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sessioncast_server.problems import Problem
 from sessioncast_shared.codes import Code
 
-_MAX_LENGTH = 1000
+_MAX_LENGTH = 2000  # a name of 200 characters, each escaped in JSON, takes 1,600
 _INT_MAX = 2**63 - 1
 
 

@@ -1,8 +1,10 @@
 """The endpoint table: what the dispatch obeys, the router knows and OpenAPI shows is one list."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
 import structlog
@@ -14,7 +16,7 @@ from starlette.types import Lifespan, Receive, Scope, Send
 
 from sessioncast_server.auth.principal import NOBODY, Principal
 from sessioncast_server.auth.tokens import Authenticator
-from sessioncast_server.problems import not_found, problem_of
+from sessioncast_server.problems import Problem, not_found, problem_of
 from sessioncast_server.web.inputs import (
     Limits,
     check_content_type,
@@ -26,9 +28,13 @@ from sessioncast_server.web.inputs import (
 )
 from sessioncast_server.web.refuse import method_not_allowed, nothing_here
 from sessioncast_server.web.requestid import request_id_of
+from sessioncast_shared.codes import Code
 from sessioncast_shared.filters import is_uuid
 
 UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+_REST = ":path}"
+"""How the path of an endpoint ends whose last parameter may hold slashes."""
 
 _log = structlog.get_logger(__name__)
 
@@ -64,6 +70,18 @@ class Call:
             raise not_found()
         return str(UUID(text))
 
+    def text(self, name: str) -> str:
+        """A parameter of the path that is a text of the caller's own.
+
+        Raises:
+            Problem: 400, when the path is not UTF-8: servers put U+FFFD there, and two names would be one.
+        """
+        try:
+            unquote_to_bytes(self.request.scope.get("raw_path", b"")).decode()
+        except UnicodeDecodeError:
+            raise Problem(400, Code.BAD_UNICODE, "The path is not UTF-8.") from None
+        return self.path[name]
+
     def project(self, name: str = "project_id") -> str:
         """The project id in the path.
 
@@ -83,7 +101,8 @@ class Endpoint:
     """One method of one path.
 
     Attributes:
-        path: with parameters in braces, from the root: `/v1/tasks/{task_id}`.
+        path: with parameters in braces, from the root: `/v1/tasks/{task_id}`. The last one may be `{name:path}`: it
+            may hold slashes, as they are or encoded, and be empty.
         scope: right that is needed, None for none.
         body: model of the request; forbids extra fields. None: nothing may be sent.
         query: model of the query parameters; forbids extra ones. None: there are none.
@@ -111,6 +130,18 @@ class Endpoint:
         for model in (self.body, self.query):
             if model is not None and model.model_config.get("extra") != "forbid":
                 raise TypeError(f"{model.__name__} must forbid extra fields: {self.method} {self.path}")
+        if ":" in self.path.removesuffix(_REST):
+            raise TypeError(f"only the last parameter may hold slashes: {self.method} {self.path}")
+
+    @property
+    def template(self) -> str:
+        """The path as it is shown: parameters in braces, nothing else."""
+        return template_of(self.path)
+
+
+def template_of(path: str) -> str:
+    """A path of the table as it is shown."""
+    return path.replace(_REST, "}")
 
 
 def routes(endpoints: Iterable[Endpoint], *, authenticator: Authenticator, limits: Limits) -> list[Route]:
@@ -127,7 +158,15 @@ def routes(endpoints: Iterable[Endpoint], *, authenticator: Authenticator, limit
             if method in methods:
                 raise ValueError(f"{method} {endpoint.path} stands in the table twice")
             methods[method] = dispatch
-    return [Route(path, _Methods(path, methods), name=path) for path, methods in paths.items()]
+    return [_route(path, methods) for path, methods in paths.items()]
+
+
+def _route(path: str, methods: Mapping[str, "_Dispatch"]) -> Route:
+    route = Route(path, _Methods(path, methods), name=path)
+    if path.endswith(_REST):
+        # Starlette's `.*` stops at a line feed, and at the end drops it.
+        route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)
+    return route
 
 
 def router(all_routes: Iterable[BaseRoute], lifespan: Lifespan[Any] | None = None) -> Router:
@@ -139,14 +178,17 @@ class _Methods:
     """All methods of one path, so that 405 can name those there are."""
 
     def __init__(self, path: str, methods: Mapping[str, "_Dispatch"]) -> None:
-        self._path = path
+        self._template = template_of(path)
         self._methods = methods
+        # How many parts of the path, split at slashes, must not hold an encoded one.
+        self._parts = path.count("/") if path.endswith(_REST) else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if b"%2f" in scope.get("raw_path", b"").lower():
+        raw = scope.get("raw_path", b"").lower()
+        if b"%2f" in raw and any(b"%2f" in part for part in raw.split(b"/")[: self._parts]):
             await nothing_here(scope, receive, send)  # no id has a slash: decoded, it would be another path
             return
-        scope.setdefault("state", {})["template"] = self._path
+        scope.setdefault("state", {})["template"] = self._template
         dispatch = self._methods.get(scope["method"])
         if dispatch is not None:
             await dispatch(scope, receive, send)

@@ -59,7 +59,7 @@ def document(endpoints: Iterable[Endpoint], *, title: str, version: str) -> dict
     schemas = _Schemas(table)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in table:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, schemas)
+        paths.setdefault(endpoint.template, {})[endpoint.method.lower()] = _operation(endpoint, schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version},
@@ -153,7 +153,7 @@ def _operation(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
 def _parameters(endpoint: Endpoint, schemas: _Schemas) -> list[dict[str, Any]]:
     found = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in re.findall(r"{(\w+)(?::\w+)?}", endpoint.path)
+        for name in re.findall(r"{(\w+)}", endpoint.template)
     ]
     if endpoint.query is not None:
         schema = schemas.resolved(endpoint.query)
@@ -179,5 +179,5 @@ def _answer(status: int, model: Any, schemas: _Schemas) -> dict[str, Any]:
 
 
 def _operation_id(endpoint: Endpoint) -> str:
-    words = re.sub(r"\W+", "_", endpoint.path).strip("_")
+    words = re.sub(r"\W+", "_", endpoint.template).strip("_")
     return f"{endpoint.method.lower()}_{words}"
