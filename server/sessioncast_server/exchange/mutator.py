@@ -63,11 +63,13 @@ class Mutator:
         key = call.request.headers.get("idempotency-key")
         if key is None:
             return None
+        # Not the URL's: there a decoded `?` or `#` in a name would end the path.
+        path: str = call.request.scope["path"]
         return Ticket.of(
             key,
             user=call.principal.sub,
             method=call.request.method,
-            path=f"{call.request.url.path}#{part}" if part else call.request.url.path,
+            path=f"{path}#{part}" if part else path,
             body=call.raw,
             ttl_s=self._ttl_s,
         )
