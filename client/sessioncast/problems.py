@@ -6,7 +6,7 @@ from sessioncast import confirmation, errors
 from sessioncast.errors import ProblemError
 from sessioncast_shared.codes import Code
 
-_BY_CODE: dict[str, type[ProblemError]] = {
+BY_CODE: dict[str, type[ProblemError]] = {
     Code.SESSION_ACTIVE: confirmation.SessionActive,
     Code.CONFIRMATION_REQUIRED: confirmation.ModelChangeRequiresConfirmation,
     Code.SESSION_CHANGED: confirmation.SessionChanged,
@@ -21,6 +21,8 @@ _BY_CODE: dict[str, type[ProblemError]] = {
     Code.UNAVAILABLE: errors.Unavailable,
     Code.COMMIT_UNKNOWN: errors.CommitUnknown,
 }
+"""Codes with an exception of their own."""
+
 _BY_STATUS: dict[int, type[ProblemError]] = {
     401: errors.Unauthenticated,
     403: errors.Forbidden,
@@ -33,7 +35,7 @@ _BY_STATUS: dict[int, type[ProblemError]] = {
 
 def problem_error(status: int, document: dict[str, Any], *, retry_after: float | None = None) -> ProblemError:
     """The exception for a problem: by its code, else by its status."""
-    kind = _BY_CODE.get(str(document.get("code"))) or _BY_STATUS.get(status, ProblemError)
+    kind = BY_CODE.get(str(document.get("code"))) or _BY_STATUS.get(status, ProblemError)
     try:
         return kind(status, document, retry_after=retry_after)
     except (KeyError, TypeError, ValueError):
