@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from sessioncast.answer import Answer
-from sessioncast.decode import stamp, validated
+from sessioncast.decode import decoded, stamp
 from sessioncast.errors import ProtocolError, SessioncastError
 from sessioncast.problems import problem_error
+from sessioncast_shared import resources
 from sessioncast_shared.phases import Phase
-from sessioncast_shared.resources import StartOutcome
 
 BATCH_ITEMS = 1000
 """The server takes no more in one request."""
@@ -75,7 +75,7 @@ class BulkItem(Generic[W]):
     """
 
     wish: W
-    outcome: StartOutcome | None = None
+    outcome: resources.StartOutcome | None = None
     error: SessioncastError | None = None
 
 
@@ -120,12 +120,12 @@ class Batch:
         Raises:
             ProtocolError: it does not say it of each item.
         """
-        document = answer.json()
-        replaced = _items(document, "replace", len(self.replace), answer)
-        deleted = _items(document, "delete", len(self.delete), answer)
+        told = decoded(resources.BulkOutcome, answer)
+        if (len(told.replace), len(told.delete)) != (len(self.replace), len(self.delete)):
+            raise ProtocolError(answer.url, "not an outcome for each item")
         return BulkOutcome(
-            [_done(wish, item, answer) for wish, item in zip(self.replace, replaced, strict=True)],
-            [_done(wish, item, answer) for wish, item in zip(self.delete, deleted, strict=True)],
+            [_item(wish, item, answer) for wish, item in zip(self.replace, told.replace, strict=True)],
+            [_item(wish, item, answer) for wish, item in zip(self.delete, told.delete, strict=True)],
             answer.position,
         )
 
@@ -160,22 +160,16 @@ def model_wire(model: str | Mapping[str, Any]) -> dict[str, Any]:
     return {"name": model} if isinstance(model, str) else dict(model)
 
 
-def _items(document: Any, name: str, count: int, answer: Answer) -> list[dict[str, Any]]:
-    items = document.get(name, []) if isinstance(document, dict) else None
-    if not isinstance(items, list) or len(items) != count or not all(isinstance(item, dict) for item in items):
-        raise ProtocolError(answer.url, f"no outcome for each of {count} items to {name}")
-    return items
-
-
-def _done(wish: W, item: dict[str, Any], answer: Answer) -> BulkItem[W]:
-    match item:
-        case {"status": int(status), "problem": dict(problem)}:
-            return BulkItem(wish, error=problem_error(status, problem))
-        case {"status": int(status), "session": dict()} if 200 <= status < 300:
-            outcome = validated(StartOutcome, item, answer.url)
-            if answer.position is not None:
-                stamp(outcome, answer.position)
-            return BulkItem(wish, outcome)
-        case {"status": int(status)} if 200 <= status < 300 and isinstance(wish, Deletion):
-            return BulkItem(wish)
-    raise ProtocolError(answer.url, "an item's outcome that is none")
+def _item(wish: W, told: resources.BulkItem, answer: Answer) -> BulkItem[W]:
+    if told.problem is not None:
+        return BulkItem(wish, error=problem_error(told.status, told.problem))
+    if not 200 <= told.status < 300 or (isinstance(wish, Replacement) and told.session is None):
+        raise ProtocolError(answer.url, "an item's outcome that is none")
+    if told.outcome is None or told.session is None:
+        return BulkItem(wish)
+    outcome = resources.StartOutcome(
+        outcome=told.outcome, session=told.session, message=told.message, replaced=told.replaced
+    )
+    if answer.position is not None:
+        stamp(outcome, answer.position)
+    return BulkItem(wish, outcome)

@@ -88,7 +88,15 @@ class TooMany(ProblemError):
 
 
 class ModelNotFound(ProblemError):
-    """422: the project has a registry of models, and this one is not in it or was deleted."""
+    """422: the project has a registry of models, and this one is not in it or was deleted.
+
+    Attributes:
+        model: its name.
+    """
+
+    def __init__(self, status: int, document: dict[str, Any], *, retry_after: float | None = None) -> None:
+        super().__init__(status, document, retry_after=retry_after)
+        self.model: str | None = document.get("model")
 
 
 class KeyReused(ProblemError):

@@ -150,6 +150,7 @@ async def test_a_first_request_that_fails_is_raised(server: ScriptedServer, quic
         {"delete": [{"status": 404}]},
         {"delete": "x"},
         {"delete": [GONE], "replace": [DONE]},
+        {"delete": [{"status": 204, "outcome": 7}]},
     ],
 )
 async def test_an_answer_without_an_outcome_per_item_is_none(

@@ -127,6 +127,13 @@ def test_a_rejected_start_tells_who_is_there() -> None:
     assert (error.existing.id, error.existing.user) == ("0b3c", "local")
 
 
+def test_a_missing_model_is_named() -> None:
+    """`ModelNotFound` says which one, where the server does."""
+    error = problem_error(422, {"code": "model_not_found", "model": "org/m"})
+    assert isinstance(error, sessioncast.ModelNotFound)
+    assert error.model == "org/m"
+
+
 async def test_a_refusal_of_no_request_says_that_it_cannot_be_confirmed() -> None:
     """An exception that somebody made by hand has nothing to repeat, and says so."""
     error = problem_error(409, {"code": "session_changed", **CONFIRM})
