@@ -129,7 +129,7 @@ async def test_a_list_is_used_by_keyboard(node: Node, console: Console) -> None:
     await console.open("demo")
     await console.live()
     await expect(page.locator("nav a.session")).to_have_count(1)
-    await page.locator("#token-button").focus()
+    await page.get_by_role("button", name="Start a session of T").focus()
     await page.keyboard.press("Tab")
     await page.keyboard.press("Enter")
     assert await console.shows(1) == "words\n"

@@ -1,15 +1,20 @@
 // The console: wiring of the parts, and the page's address.
 
-import { read, setToken, texts, token } from "./api.js";
-import { Board } from "./board.js";
+import { read, setToken, token } from "./api.js";
+import { Board, PHASES } from "./board.js";
+import { Dialog } from "./dialog.js";
+import { readNewest } from "./large.js";
 import { List, say } from "./list.js";
+import { deleteSession, TaskForm } from "./manage.js";
+import { loadProblem } from "./problems.js";
 import { Selection } from "./selection.js";
-import { ConnectionState, Notice, problemText } from "./status.js";
+import { Starter } from "./start.js";
+import { StartForm } from "./startform.js";
+import { ConnectionState, Notice } from "./status.js";
 import { Stream } from "./stream.js";
+import { texts } from "./texts.js";
 
 const PROJECT = "sessioncast.project";
-const MAX_TASKS = 200;
-const MAX_TASKS_WITH_SESSIONS = 50;
 
 const byId = (id) => document.getElementById(id);
 const board = new Board();
@@ -17,6 +22,9 @@ const list = new List(byId("tasks"));
 const connection = new ConnectionState();
 const selection = new Selection(board, address);
 const notice = new Notice("notice", refresh);
+const dialog = new Dialog(byId("dialog"));
+const starter = new Starter(dialog, show);
+const startForm = new StartForm(starter, dialog);
 let project = "";
 let stream = null;
 let loaded = false;
@@ -60,7 +68,7 @@ function onState(state, detail) {
   } else if (state === "failed") {
     notice.show(texts.loadFailed, detail.message, null);
   } else if (state === "refused") {
-    notice.show(problemText(detail), "", null);
+    notice.show(loadProblem(detail), "", null);
     if (detail.status === 401) showToken(true);
   }
 }
@@ -69,7 +77,7 @@ function onSnapshot(from, frame, renewed) {
   board.replace(frame.resources);
   loaded = true;
   byId("too-large").hidden = !frame.too_large;
-  if (frame.too_large) readLists(from, frame.read);
+  if (frame.too_large) readLarge(from, frame.read[0]);
   selection.replaced(renewed);
   draw();
 }
@@ -80,18 +88,15 @@ function onEvent(event) {
   if (changed) draw();
 }
 
-// Too much for a snapshot: the newest of the list it names. Versions settle who is newer, an event or an answer.
-async function readLists(from, paths) {
+// Versions settle who is newer, an event or an answer.
+async function readLarge(from, path) {
   try {
-    const tasks = (await read(`${paths[0]}?limit=${MAX_TASKS}`)).data;
-    for (const task of tasks) if (from === stream) board.task(task);
-    draw();
-    for (const { id } of tasks.slice(0, MAX_TASKS_WITH_SESSIONS)) {
-      const { sessions } = await read(`/v1/tasks/${id}`);
+    await readNewest(project, path, (kind, resource) => {
       if (from !== stream) return;
-      for (const session of Object.values(sessions)) board.session(session);
+      if (kind === "task") board.task(resource);
+      else if (kind === "session") board.session(resource);
       draw();
-    }
+    });
   } catch (error) {
     if (from === stream) notice.show(texts.loadFailed, error.message, null);
   }
@@ -131,6 +136,23 @@ function navigate() {
   draw();
 }
 
+function show(session) {
+  history.pushState(null, "", address(session));
+  navigate();
+}
+
+function act(action, id) {
+  const session = board.sessions.get(id);
+  if (action === "start") {
+    const theirs = [...board.sessions.values()].filter(({ task_id, debug }) => task_id === id && !debug);
+    const free = PHASES.find((phase) => !theirs.some((other) => other.phase === phase));
+    startForm.open(board.tasks.get(id), free ?? "run");
+  } else if (session !== undefined) {
+    if (action === "restart") starter.restart(session);
+    else deleteSession(dialog, session);
+  }
+}
+
 function useToken(value) {
   setToken(value);
   byId("token").value = "";
@@ -150,7 +172,10 @@ byId("token-form").addEventListener("submit", (event) => {
 });
 byId("token-forget").addEventListener("click", () => useToken(""));
 byId("token-button").addEventListener("click", () => showToken(byId("token-form").hidden));
+new TaskForm(byId("task-form"), dialog, () => project);
 document.addEventListener("click", (event) => {
+  const button = event.target.closest?.("button[data-action]");
+  if (button) act(button.dataset.action, button.dataset.id);
   const link = event.target.closest?.("a[data-session]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
   event.preventDefault();

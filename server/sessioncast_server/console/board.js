@@ -56,24 +56,28 @@ export class Board {
     return true;
   }
 
-  // Tasks, newest first, each with its live sessions by phase.
+  // Tasks, newest first, each with its live sessions by phase; of one phase, where there are several, newest first.
   rows() {
     const byTask = new Map();
     for (const session of this.sessions.values()) {
       if (!byTask.has(session.task_id)) byTask.set(session.task_id, []);
       byTask.get(session.task_id).push(session);
     }
-    for (const sessions of byTask.values()) sessions.sort((a, b) => rank(a) - rank(b));
+    for (const sessions of byTask.values()) sessions.sort((a, b) => rank(a) - rank(b) || newer(a, b));
     return [...this.tasks.values()]
-      .sort((a, b) => compare(b.created_at, a.created_at) || compare(b.id, a.id))
+      .sort(newer)
       .map((task) => ({ task, sessions: byTask.get(task.id) ?? [] }));
   }
 }
 
-const PHASES = ["plan", "run", "verify"];
+export const PHASES = ["plan", "run", "verify"];
 
 function rank(session) {
   return PHASES.indexOf(session.phase) * 2 + (session.debug ? 1 : 0);
+}
+
+function newer(a, b) {
+  return compare(b.created_at, a.created_at) || compare(b.id, a.id);
 }
 
 function compare(a, b) {

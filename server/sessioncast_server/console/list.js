@@ -1,9 +1,11 @@
 // The list of tasks and sessions. Elements are kept by id, so that focus, selection and scroll position stay.
 
+import { texts } from "./texts.js";
+
 export class List {
   #root;
-  #tasks = new Map(); // id -> {item, title, milestone, none, sessions}
-  #links = new Map(); // id -> parts of a session's link
+  #tasks = new Map(); // id -> parts of a task
+  #links = new Map(); // id -> parts of a session
 
   constructor(root) {
     this.#root = root;
@@ -11,9 +13,11 @@ export class List {
 
   // `rows` of a Board; `address(id)` of a session; `selected` id or null.
   draw(rows, address, selected) {
+    const focused = this.#root.contains(document.activeElement) ? document.activeElement : null;
+    const home = focused?.closest("[data-home]");
     const items = rows.map(({ task, sessions }) => {
       const parts = this.#task(task);
-      const links = sessions.map((session) => this.#session(session, address, selected));
+      const links = sessions.map((session) => this.#session(session, task, address, selected));
       parts.none.hidden = links.length > 0;
       arrange(parts.sessions, links);
       return parts.item;
@@ -23,6 +27,8 @@ export class List {
     const sessions = new Set(rows.flatMap((row) => row.sessions.map(({ id }) => id)));
     for (const id of this.#tasks.keys()) if (!tasks.has(id)) this.#tasks.delete(id);
     for (const id of this.#links.keys()) if (!sessions.has(id)) this.#links.delete(id);
+    // Whose session went is left at its task, not at the beginning of the page.
+    if (focused !== null && !focused.isConnected) home?.querySelector("button")?.focus();
   }
 
   #task(task) {
@@ -32,44 +38,58 @@ export class List {
         item: element("li", "task"),
         title: element("bdi", "title"),
         milestone: element("bdi", "milestone"),
+        start: action("Start", "start", task.id),
         none: element("p", "quiet", "no live session"),
         sessions: element("ul", "sessions"),
       };
       const heading = element("h3");
+      const head = element("div", "task-head");
       heading.append(parts.title, " ", parts.milestone);
-      parts.item.append(heading, parts.none, parts.sessions);
+      head.append(heading, parts.start);
+      parts.item.dataset.home = "";
+      parts.item.append(head, parts.none, parts.sessions);
       this.#tasks.set(task.id, parts);
     }
     say(parts.title, task.title);
     say(parts.milestone, task.milestone ?? "");
+    label(parts.start, `Start a session of ${task.title}`);
     return parts;
   }
 
-  #session(session, address, selected) {
+  #session(session, task, address, selected) {
     let parts = this.#links.get(session.id);
     if (parts === undefined) {
       parts = {
         item: element("li"),
         link: element("a", "session"),
         phase: element("span", "phase"),
-        model: element("bdi", "model"),
+        model: element("span", "model"),
         status: element("span", "status"),
         at: element("time", "quiet"),
+        restart: action("Restart", "restart", session.id),
+        remove: action("Delete", "delete", session.id),
       };
-      parts.link.append(parts.phase, parts.model, parts.status, parts.at);
+      const about = element("div", "about");
+      parts.link.append(parts.phase, parts.model, parts.status);
       parts.link.dataset.session = session.id;
-      parts.item.append(parts.link);
+      about.append(parts.at, parts.restart, parts.remove);
+      parts.item.append(parts.link, about);
       this.#links.set(session.id, parts);
     }
     parts.link.href = address(session.id);
     if (session.id === selected) parts.link.setAttribute("aria-current", "true");
     else parts.link.removeAttribute("aria-current");
     say(parts.phase, phaseOf(session));
-    say(parts.model, modelOf(session));
+    const model = modelNodes(session);
+    if (parts.model.textContent !== textOf(model)) parts.model.replaceChildren(...model);
     say(parts.status, session.status);
     parts.status.dataset.status = session.status;
     say(parts.at, timeOf(session.last_activity_at));
     parts.at.dateTime = session.last_activity_at;
+    parts.restart.hidden = session.model.available === false;
+    const which = `${phaseOf(session)} (${modelOf(session)}) of ${task.title}`;
+    label(parts.restart, `Restart ${which}`);
+    label(parts.remove, `Delete ${which}`);
     return parts.item;
   }
 }
@@ -82,8 +102,19 @@ export function modelOf(session) {
   return [session.model.name, session.model.version].filter(Boolean).join(" ");
 }
 
+// The model, and beside it that it is not there any more.
+export function modelNodes(session) {
+  const name = element("bdi", "", modelOf(session));
+  if (session.model.available !== false) return [name];
+  return [name, " ", element("span", "missing", session.model.label ?? texts.modelMissing)];
+}
+
+// With the day, if it is not today.
 export function timeOf(at) {
-  return new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+  const when = new Date(at);
+  const clock = { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false };
+  const day = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hour12: false };
+  return when.toLocaleString([], when.toDateString() === new Date().toDateString() ? clock : day);
 }
 
 export function element(tag, className = "", text = "") {
@@ -96,6 +127,22 @@ export function element(tag, className = "", text = "") {
 // Only what changed is written: a selection of text in the page stays.
 export function say(where, text) {
   if (where.textContent !== text) where.textContent = text;
+}
+
+function textOf(nodes) {
+  return nodes.map((node) => node.textContent ?? node).join("");
+}
+
+function action(text, name, id) {
+  const button = element("button", "small", text);
+  button.type = "button";
+  button.dataset.action = name;
+  button.dataset.id = id;
+  return button;
+}
+
+function label(button, text) {
+  if (button.ariaLabel !== text) button.ariaLabel = text;
 }
 
 function arrange(parent, wanted) {

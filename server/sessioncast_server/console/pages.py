@@ -9,11 +9,16 @@ from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.web.answer import Answer
 from sessioncast_server.web.endpoint import Call, Endpoint
 
-_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:"
+# Its buttons replace and delete: it is not to be shown in the frame of a page that makes its reader click on them.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 _TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 _FILES = (
-    *("app.js", "ansi.js", "api.js", "board.js", "list.js", "output.js", "pane.js", "selection.js", "sse.js"),
-    *("status.js", "stream.js", "style.css"),
+    *("app.js", "ansi.js", "api.js", "board.js", "confirm.js", "dialog.js", "intent.js", "large.js", "list.js"),
+    *("manage.js", "output.js", "pane.js", "problems.js", "selection.js", "sse.js", "start.js", "startform.js"),
+    *("status.js", "stream.js", "style.css", "texts.js"),
 )
 
 

@@ -1,10 +1,11 @@
 // The session whose output is shown.
 
-import { download, read, texts, token } from "./api.js";
-import { element, modelOf, phaseOf, say, timeOf } from "./list.js";
+import { download, read, token } from "./api.js";
+import { element, modelNodes, phaseOf, say, timeOf } from "./list.js";
 import { Output } from "./output.js";
 import { Pane } from "./pane.js";
 import { Notice } from "./status.js";
+import { texts } from "./texts.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -67,10 +68,12 @@ export class Selection {
       say(byId("detail-about"), this.id === null ? "Choose a session to see its output." : "");
       return;
     }
-    const line = [phaseOf(session), modelOf(session), session.status, `by ${session.user}`];
-    line.push(`started ${timeOf(session.created_at)}`, `last activity ${timeOf(session.last_activity_at)}`);
-    const text = `${line.join(" · ")} · `;
-    if (byId("detail-about").firstChild?.textContent !== text) byId("detail-about").replaceChildren(text, this.#export);
+    const rest = [session.status, `by ${session.user}`, `started ${timeOf(session.created_at)}`];
+    rest.push(`last activity ${timeOf(session.last_activity_at)}`);
+    const line = element("span");
+    line.append(`${phaseOf(session)} · `, ...modelNodes(session), ` · ${rest.join(" · ")} · `);
+    const shown = byId("detail-about").firstElementChild;
+    if (shown?.isEqualNode(line) !== true) byId("detail-about").replaceChildren(line, this.#export);
     this.#export.href = `/v1/sessions/${session.id}/export`;
     if (session.deleted_at !== null) this.#drawEnd(session);
   }

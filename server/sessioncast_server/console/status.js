@@ -1,6 +1,5 @@
 // What the page says about its connection, and about loads that failed.
 
-import { texts } from "./api.js";
 import { say, timeOf } from "./list.js";
 
 const STALE_MS = 35_000;
@@ -82,12 +81,6 @@ export class ConnectionState {
     say(this.#state, word);
     say(this.#detail, rest);
   }
-}
-
-export function problemText(problem) {
-  if (problem.status === 401) return "This server wants a token: give one above.";
-  if (problem.status === 404) return "There is no such project, or no right to it.";
-  return problem.status ? problem.message : texts.loadFailed;
 }
 
 function seconds(at) {

@@ -1,8 +1,9 @@
 // One subscription to a project's events over all its connections, by fetch: EventSource can send no token and gives
 // up for ever on any status but 200.
 
-import { headers, Refused, refusal, texts } from "./api.js";
+import { headers, Refused, refusal } from "./api.js";
 import { SseParser } from "./sse.js";
+import { texts } from "./texts.js";
 
 export const HEARTBEAT_MS = 15_000;
 // Nothing heard for two heartbeats and some slack: the connection is dead, whatever TCP thinks.
