@@ -3,12 +3,12 @@
 Why no session starts with a model behind its deletion. Who starts one keeps the model's turn (an advisory lock by
 project and name) in shared mode until its COMMIT, whether the model is registered or not; who registers or deletes one
 keeps it in exclusive mode. So a start either committed before the deletion got its turn, and its session is there to
-be marked; or it waited, and then finds the model deleted. Its statement began with an older snapshot, but `FOR SHARE`
-gives it the row as it is by then. On SQLite transaction follows transaction, and there is nothing to lock.
+be marked; or it got its own turn after the deletion committed, and the reading that follows, a statement with a
+snapshot of its own, finds the model deleted. On SQLite transaction follows transaction, and there is nothing to lock.
 
-Why not the row's lock alone. A row that is held FOR SHARE is given to the next who asks for the same, past a deletion
-that waits for it: a busy model could never be deleted. Advisory locks are given in order of arrival, and cover names
-that have no row.
+Why not a lock of the row. A row that is held FOR SHARE is given to the next who asks for the same, past a deletion
+that waits for it: a busy model could never be deleted. Advisory locks are given in order of arrival, cover names that
+have no row, and write nothing.
 
 Take the turn before the lock of any session: a deletion takes it first, and then locks the model's sessions.
 """
@@ -59,27 +59,14 @@ _DELETED = Statement(
     )
 )
 
+_REGISTERED = select(_MODEL.c.deleted_at.is_(None)).where(*_IT).scalar_subquery().label("registered")
+_OTHERS = select(1).where(_OF_PROJECT, _MODEL.c.deleted_at.is_(None)).exists().label("others")
+_CHECK = Statement(select(_REGISTERED, _OTHERS))
+
 # The first key tells turns of models from other advisory locks.
 _TURN = "(1836016741, hashtext(%(project_id)s::text || '/' || %(name)s::text))"
 _TAKE_TURN = Text(postgresql=f"SELECT pg_advisory_xact_lock{_TURN}", columns={"turn": None})
-_CHECK = Text(
-    sqlite="""
-SELECT (SELECT deleted_at IS NULL FROM model WHERE project_id = :project_id AND name = :name) AS registered,
-    EXISTS (SELECT 1 FROM model WHERE project_id = :project_id AND deleted_at IS NULL) AS others
-""",
-    postgresql=f"""
-WITH turn AS MATERIALIZED (
-    SELECT pg_advisory_xact_lock_shared{_TURN}
-), own AS MATERIALIZED (
-    SELECT model.deleted_at FROM turn CROSS JOIN model
-    WHERE model.project_id = %(project_id)s AND model.name = %(name)s FOR SHARE OF model
-)
-SELECT (SELECT own.deleted_at IS NULL FROM own) AS registered,
-    EXISTS (SELECT 1 FROM model WHERE project_id = %(project_id)s AND deleted_at IS NULL) AS others
-FROM turn
-""",  # noqa: S608  the turn's text stands above
-    columns={"registered": None, "others": None},
-)
+_SHARE_TURN = Text(postgresql=f"SELECT pg_advisory_xact_lock_shared{_TURN}", columns={"turn": None})
 
 
 def register_model(tx: WriteTx, project_id: str, name: str) -> tuple[Any, bool]:
@@ -133,7 +120,9 @@ def model_resource(row: Any) -> dict[str, Any]:
 
 
 def check_model(tx: WriteTx, project_id: str, name: str) -> None:
-    """Whether a session may start with a model, good until the transaction ends: one statement.
+    """Whether a session may start with a model, good until the transaction ends.
+
+    One statement, and one more for the turn on PostgreSQL, in one round trip.
 
     While no model is registered any name will do, but a deleted one.
 
@@ -146,9 +135,12 @@ def check_model(tx: WriteTx, project_id: str, name: str) -> None:
 
 def ask_model(tx: WriteTx, project_id: str, name: str) -> Callable[[], None]:
     """As `check_model`, to look at later. Look before anything else that was asked for after it."""
+    turn = None if tx.serial else tx.ask(_SHARE_TURN, project_id=project_id, name=name)
     asked = tx.ask(_CHECK, project_id=project_id, name=name)
 
     def look() -> None:
+        if turn is not None:
+            turn.one()  # its error is the one to tell: what was asked for after it only failed with it
         row = asked.one()
         if not (row.registered or (row.registered is None and not row.others)):
             raise Problem(422, Code.MODEL_NOT_FOUND, texts.MODEL_MISSING, model=name)
