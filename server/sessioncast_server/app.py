@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import time
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 
@@ -16,14 +17,19 @@ from sessioncast_server.auth.openmode import OriginGuard, cors
 from sessioncast_server.auth.tokens import Authenticator
 from sessioncast_server.broker.base import Announcement, Broker
 from sessioncast_server.broker.memory import MemoryBroker
+from sessioncast_server.cache.aside import AsideLimits
+from sessioncast_server.cache.base import Cache
 from sessioncast_server.channels import life
 from sessioncast_server.channels.channel import ChannelLimits
 from sessioncast_server.channels.hub import Hub, HubLimits
 from sessioncast_server.channels.log import Log
 from sessioncast_server.channels.snapshot import SnapshotLimits, Snapshots
+from sessioncast_server.channels.watch import Watches
 from sessioncast_server.console.pages import pages as console_pages
 from sessioncast_server.db.database import CommitListener, Database
+from sessioncast_server.db.errors import DatabaseError
 from sessioncast_server.db.open import open_database
+from sessioncast_server.db.size import database_bytes
 from sessioncast_server.db.transaction import ReadTx
 from sessioncast_server.exchange.mutator import Mutator
 from sessioncast_server.exchange.reader import Reader
@@ -38,15 +44,19 @@ from sessioncast_server.observe.counting import HubCounters
 from sessioncast_server.observe.health import Health
 from sessioncast_server.observe.looplag import watch_loop
 from sessioncast_server.observe.metrics import Metrics
+from sessioncast_server.observe.pooling import PoolMetrics
+from sessioncast_server.observe.storesize import watch_size
 from sessioncast_server.projects.api import ProjectsApi
 from sessioncast_server.projects.service import project_exists
 from sessioncast_server.sessions.api import SessionsApi
 from sessioncast_server.sessions.availability import mark_sessions
 from sessioncast_server.sessions.bulk_api import BulkApi
 from sessioncast_server.sessions.export_api import ExportApi
+from sessioncast_server.sessions.lookup import Lookups
 from sessioncast_server.sessions.meter import Meter
 from sessioncast_server.sessions.output import fill_output
 from sessioncast_server.sessions.service import live_by_phase
+from sessioncast_server.sessions.settling import settle_all
 from sessioncast_server.sessions.snapshots import sessions_of_project, snapshot_sessions
 from sessioncast_server.sessions.start import Terms
 from sessioncast_server.settings import Settings
@@ -78,8 +88,9 @@ class Application:
     def __init__(self, settings: Settings, *, broker: Broker | None = None) -> None:
         self._settings = settings
         self.metrics = Metrics()
+        self._meter = Meter(self.metrics)
         log = Log(fill_output)
-        self.database: Database = open_database(settings, log)
+        self.database: Database = open_database(settings, log, meter=lambda pool: PoolMetrics(self.metrics, pool))
         self.flags = FlagView(self.database, settings.flags_refresh_s)
         self._broker = broker or make_broker(settings, self.metrics)
         snapshots = Snapshots(
@@ -106,6 +117,8 @@ class Application:
             self.hub,
             PollLimits(settings.poll_wait_max_s, settings.replay_max_events, settings.replay_max_bytes),
         )
+        self._reader = Reader(self.database, wait_s=settings.min_position_wait_s)
+        self._lookups = make_lookups(settings, self.hub, self._reader, self.metrics)
         self._tasks: list[asyncio.Task[None]] = []
         self.asgi = self._wrap()
 
@@ -140,7 +153,9 @@ class Application:
             asyncio.create_task(endlessly(retention.run_for_ever), name="retention"),
             asyncio.create_task(endlessly(lambda: watch_loop(self.metrics)), name="loop lag"),
             asyncio.create_task(endlessly(self._gauge_for_ever), name="gauges"),
+            asyncio.create_task(endlessly(lambda: watch_size(self.metrics, self._size)), name="size"),
             asyncio.create_task(endlessly(self.flags.run_for_ever), name="flags"),
+            asyncio.create_task(self._settle(), name="settling"),
         ]
         gc.collect()
         gc.freeze()  # what is here now stays: collections need not look at it again
@@ -158,6 +173,7 @@ class Application:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
+            await self._lookups.close()
             await self.hub.close()
         finally:
             await self.database.close()
@@ -166,14 +182,14 @@ class Application:
         """The whole interface, this document included."""
         settings, database = self._settings, self.database
         mutator = Mutator(database, ttl_s=settings.idempotency_ttl_s, count=self._count_mutation)
-        reader = Reader(database, wait_s=settings.min_position_wait_s)
+        reader = self._reader
         events = EventsApi(database, self.hub, self._poll, self._targets, self.metrics, retry_ms=settings.retry_ms)
-        meter = Meter(self.metrics)
+        meter = self._meter
         table = [
             *ProjectsApi(mutator, reader).endpoints(),
             *ModelsApi(mutator, reader, mark_sessions).endpoints(),
             *TasksApi(mutator, reader, live_sessions=_live_sessions).endpoints(),
-            *SessionsApi(mutator, reader, terms=self._terms(), meter=meter).endpoints(),
+            *SessionsApi(mutator, reader, self._lookups, terms=self._terms(), meter=meter).endpoints(),
             *BulkApi(
                 database,
                 mutator,
@@ -236,8 +252,12 @@ class Application:
     def _count_mutation(self, outcome: str) -> None:
         self.metrics.mutations.labels(outcome).inc()
 
-    async def _flag_changed(self, flag: Flag) -> int | None:  # noqa: ARG002  no flag leaves anything to settle yet
-        return None
+    async def _flag_changed(self, flag: Flag) -> int | None:
+        return await settle_all(self.database, self._meter) if flag is Flag.SINGLE_SESSION else None
+
+    async def _settle(self) -> None:
+        # A node may have died while it did so. On a store where nothing is left to settle it costs one look.
+        await settle_all(self.database, self._meter)
 
     async def _database_check(self) -> str | None:
         await self.database.read(_nothing)
@@ -246,12 +266,19 @@ class Application:
     async def _broker_check(self) -> str | None:
         return None if self._broker.deaf_since() is None else "announcements of other nodes may come late"
 
+    async def _size(self) -> int | None:
+        try:
+            return await self.database.read(database_bytes)
+        except (DatabaseError, OSError):
+            return None
+
     async def _gauge_for_ever(self) -> None:
         while True:
             self.metrics.write_queue.set(self.database.busy())
             self.metrics.broker_deaf.set(0 if self._broker.deaf_since() is None else 1)
             self.metrics.channels.set(self.hub.open_channels)
             self.metrics.ring_bytes.set(self.hub.ring_bytes)
+            self._lookups.sweep()
             await asyncio.sleep(1)
 
 
@@ -284,6 +311,37 @@ def make_broker(settings: Settings, metrics: Metrics) -> Broker:
     )
     hooks = RedisHooks(dropped=lambda _, count: metrics.announce_failures.inc(count))
     return RedisBroker(settings.redis_url, limits=limits, hooks=hooks)
+
+
+def make_lookups(settings: Settings, hub: Hub, reader: Reader, metrics: Metrics) -> Lookups:
+    """Lookups with answers kept in this process, and in Redis where there is one."""
+    # A watch that was not used for two lives of an answer has none left to vouch for.
+    watches = Watches(
+        hub.watch, limit=settings.lookup_watch_max, idle_s=2 * settings.lookup_ttl_s, clock=time.monotonic
+    )
+    return Lookups(
+        reader,
+        watches,
+        make_far_cache(settings),
+        metrics,
+        limits=AsideLimits(ttl_s=settings.lookup_ttl_s, body_max=settings.lookup_body_max_bytes),
+        entries=settings.lookup_max,
+        size=settings.lookup_max_bytes,
+    )
+
+
+def make_far_cache(settings: Settings) -> Cache | None:
+    """Redis where there is one."""
+    if settings.redis_url is None:
+        return None
+    from sessioncast_server.cache.redis import RedisCache, RedisCacheLimits  # noqa: PLC0415  as in `make_broker`
+
+    limits = RedisCacheLimits(
+        timeout_s=settings.lookup_redis_timeout_s,
+        breaker_s=settings.redis_breaker_s,
+        body_max=settings.lookup_body_max_bytes,
+    )
+    return RedisCache(settings.redis_url, limits=limits, clock=time.monotonic)
 
 
 def make_authenticator(settings: Settings) -> Authenticator:

@@ -84,7 +84,7 @@ class Flag(Resource):
     Attributes:
         state: `on`, `off` or `percentage`.
         percentage: share of projects it is on for, 0 to 100.
-        settled: answer to a change of `single_session_enabled`: phases in which the newest session got the slot.
+        settled: answer to a change of `single_session_enabled`: sessions that newer ones of their phase replaced.
     """
 
     name: str

@@ -65,8 +65,8 @@ def _sessions() -> Iterator[Case]:
     pkey = {"session_pkey", "sqlite_autoindex_session_1"}
     yield "session", sessions.GET, {"session_id": _ID}, pkey
     yield "session, locked", sessions.LOCK.waiting, {"session_id": _ID}, pkey
-    yield "slot", sessions.IN_SLOT, {"slot": "s"}, {"ux_session_slot"}
-    yield "slot, locked", sessions.LOCK_SLOT.waiting, {"slot": "s"}, {"ux_session_slot"}
+    yield "slot", sessions.SLOT.plain, {"slot": "s"}, {"ux_session_slot"}
+    yield "slot, locked", sessions.SLOT.waiting, {"slot": "s"}, {"ux_session_slot"}
     where = {"task_id": _ID, "phase": "run", "debug": False}
     yield "slotless in a place", sessions.SLOTLESS, where, {"ix_session_slotless"}
     yield "slotless of tasks", sessions.SLOTLESS_OF_TASKS, {"ids": _IDS}, {"ix_session_slotless"}

@@ -63,15 +63,21 @@ Translate = Callable[[Exception], Exception]
 
 
 class Lock:
-    """A row to lock `FOR NO KEY UPDATE`: as a statement that waits for it, and as one that passes over what is held.
+    """A row to read under a lock, `FOR NO KEY UPDATE`.
 
     Args:
-        select: of one row of one table, without a lock.
+        select: of one row of one table.
+
+    Attributes:
+        plain: reads without locking.
+        waiting: waits for the lock.
+        passing: passes over a row that somebody else has locked.
     """
 
-    __slots__ = ("passing", "waiting")
+    __slots__ = ("passing", "plain", "waiting")
 
     def __init__(self, select: Any) -> None:
+        self.plain = Statement(select)
         self.waiting = Statement(select.with_for_update(key_share=True))
         self.passing = Statement(select.with_for_update(key_share=True, skip_locked=True))
 
@@ -234,31 +240,39 @@ class WriteTx(ReadTx):
         except Exception as error:
             raise self._translate(error) from error
 
-    def locked(self, lock: Lock, read: Statement, **params: Any) -> Any:
-        """A row, locked until the end of the transaction and then read, or None."""
-        return self.ask_locked(lock, read, **params)()
+    def locked(self, lock: Lock, **params: Any) -> Any:
+        """A row, locked until the end of the transaction and read then, or None: one statement while nobody has it."""
+        if self.serial:
+            return self.one(lock.plain, **params)
+        row = self.one(lock.passing, **params)
+        if row is None and self.one(lock.plain, **params) is not None:
+            row = self._wait_for(lock, params)
+        return row
 
-    def ask_locked(self, lock: Lock, read: Statement, **params: Any) -> Callable[[], Any]:
-        """As `locked`, to look at later: no round trip of its own while nobody else has the row.
-
-        Locked and read by two statements: a joined one may return what was replaced while it waited.
-        """
-        held = None if self.serial else self.ask(lock.passing, **params)
-        asked = self.ask(read, **params)
+    def ask_locked(self, lock: Lock, **params: Any) -> Callable[[], Any]:
+        """As `locked`, to look at later, for a row that may not be there: no round trip of its own while it is free."""
+        if self.serial:
+            return self.ask(lock.plain, **params).one
+        free, present = self.ask(lock.passing, **params), self.ask(lock.plain, **params)
 
         def look() -> Any:
-            row = asked.one()
-            if row is None or held is None or held.one() is not None:
-                return row
-            self.contended = True
-            began = time.monotonic()
-            try:
-                self.one(lock.waiting, **params)
-            finally:
-                self.waited_s += time.monotonic() - began
-            return self.one(read, **params)
+            row = free.one()
+            if row is None and present.one() is not None:
+                row = self._wait_for(lock, params)
+            return row
 
         return look
+
+    def _wait_for(self, lock: Lock, params: dict[str, Any]) -> Any:
+        self.contended = True
+        began = time.monotonic()
+        try:
+            self.one(lock.waiting, **params)
+        finally:
+            self.waited_s += time.monotonic() - began
+        # Read by a statement of its own: what was waited for may have made another row the one that is meant, and
+        # a statement that began before does not see it.
+        return self.one(lock.plain, **params)
 
     def lock(self, statement: Statement, **params: Any) -> None:
         """Lock rows until the end, by a SELECT … FOR …. Nothing on SQLite."""

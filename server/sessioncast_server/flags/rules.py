@@ -70,5 +70,7 @@ def is_on(flag: Flag, percentage: float, project_id: str) -> bool:
 
     Monotone: what is on at 5 % is on at 25 %. At 0 no project is, at 100 every one.
     """
+    if percentage in (0, 100):
+        return percentage == 100  # the common cases need no hash
     # The bucket is what is divided: multiplied, 0.07 % would be 7.000000000000001 buckets, and one too many.
     return bucket_of(flag, project_id) / (_BUCKETS / 100) < percentage

@@ -17,6 +17,7 @@ was up. Table locks are given in order of arrival (FOR SHARE takes the table in 
 excludes): 0.02 s. Plain readings take neither, and two first changes of a flag cannot both insert its row.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -60,15 +61,25 @@ def enabled(tx: WriteTx, flag: Flag, project_id: str) -> bool:
     Raises:
         LockTimeoutError: a change of a flag is under way for too long.
     """
-    if _is_on(tx, flag, project_id):
-        return True
-    if tx.serial:
-        return False
-    try:
-        tx.lock(_SHARE, name=flag.value)
-    except LockTimeoutError as error:
-        raise LockTimeoutError(str(error), of="else") from error
-    return _is_on(tx, flag, project_id)
+    return ask_enabled(tx, flag, project_id)()
+
+
+def ask_enabled(tx: WriteTx, flag: Flag, project_id: str) -> Callable[[], bool]:
+    """As `enabled`, to look at later."""
+    asked = tx.ask(_PERCENTAGE, name=flag.value)
+
+    def look() -> bool:
+        if _is_on(asked.one(), flag, project_id):
+            return True
+        if tx.serial:
+            return False
+        try:
+            tx.lock(_SHARE, name=flag.value)
+        except LockTimeoutError as error:
+            raise LockTimeoutError(str(error), of="else") from error
+        return _is_on(tx.one(_PERCENTAGE, name=flag.value), flag, project_id)
+
+    return look
 
 
 def lock_flags(tx: WriteTx) -> None:
@@ -122,6 +133,5 @@ def _state(flag: Flag, row: Any) -> FlagState:
     return FlagState(flag, row.percentage, row.updated_at, row.updated_by)
 
 
-def _is_on(tx: ReadTx, flag: Flag, project_id: str) -> bool:
-    row = tx.one(_PERCENTAGE, name=flag.value)
+def _is_on(row: Any, flag: Flag, project_id: str) -> bool:
     return is_on(flag, SHIPPED if row is None else row.percentage, project_id)

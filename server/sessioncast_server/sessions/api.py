@@ -6,30 +6,25 @@ from typing import Any
 from starlette.responses import Response
 
 from sessioncast_server.auth.principal import Scope
-from sessioncast_server.channels.audience import Audience
 from sessioncast_server.channels.log import head_of
 from sessioncast_server.db.errors import DatabaseError
 from sessioncast_server.db.transaction import ReadTx, WriteTx
 from sessioncast_server.exchange.mutator import Mutator, respond
 from sessioncast_server.exchange.queries import ReadQuery
-from sessioncast_server.exchange.reader import Reader, View, list_view, resource_view
+from sessioncast_server.exchange.reader import Reader, View, resource_view
 from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.problems import Problem, invalid, problem_of
 from sessioncast_server.sessions import requests, service
+from sessioncast_server.sessions.lookup import Lookups
 from sessioncast_server.sessions.meter import Meter
 from sessioncast_server.sessions.outcomes import outcome_body, outcome_status
 from sessioncast_server.sessions.output import Chunk, append_output, output_page
-from sessioncast_server.sessions.record import Record
 from sessioncast_server.sessions.start import Start, Terms, start_session
-from sessioncast_server.tasks.service import get_task
 from sessioncast_server.web.answer import Answer
 from sessioncast_server.web.endpoint import Call, Endpoint
 from sessioncast_server.web.etag import if_match_version, resource_etag
-from sessioncast_server.web.page import page_key, page_of
 from sessioncast_shared import resources, texts
 from sessioncast_shared.codes import Code
-from sessioncast_shared.events import Kind
-from sessioncast_shared.filters import Filter
 
 _HOLD_HEADERS = {
     "If-Match": "versions that the change may meet",
@@ -40,9 +35,10 @@ _HOLD_HEADERS = {
 class SessionsApi:
     """The endpoints of sessions."""
 
-    def __init__(self, mutator: Mutator, reader: Reader, *, terms: Terms, meter: Meter) -> None:
+    def __init__(self, mutator: Mutator, reader: Reader, lookups: Lookups, *, terms: Terms, meter: Meter) -> None:
         self._mutator = mutator
         self._reader = reader
+        self._lookups = lookups
         self._terms = terms
         self._meter = meter
 
@@ -132,12 +128,7 @@ class SessionsApi:
 
     async def list(self, call: Call) -> Response:
         """GET of a task's sessions."""
-        query: requests.SessionsQuery = call.query
-        if query.include_deleted:
-            call.principal.require(Scope.SESSIONS_AUDIT)
-        return await self._reader.show(
-            call, _list, call.uuid("task_id"), query, page_key(query.after), call.principal.may_see
-        )
+        return await self._lookups.show(call)
 
     async def get(self, call: Call) -> Response:
         """GET of one."""
@@ -200,6 +191,7 @@ def _position(tx: ReadTx, channel: str) -> str:
 
 def _get(tx: ReadTx, session_id: str, visible: service.Visible) -> View:
     record = service.get_session(tx, session_id, visible)
+    (record,) = service.with_lost_models(tx, record.project_id, [record])
     return resource_view(record.project_id, record.version, json_bytes(record.resource()))
 
 
@@ -222,25 +214,6 @@ def _delete(tx: WriteTx, session_id: str, hold: service.Hold, user: str, visible
 def _append(tx: WriteTx, session_id: str, chunks: list[Chunk], hold: service.Hold, visible: service.Visible) -> Answer:
     first, last = append_output(tx, session_id, chunks, hold=hold, visible=visible)
     return Answer(200, json_bytes({"first": first, "last": last}))
-
-
-def _list(tx: ReadTx, task_id: str, query: requests.SessionsQuery, before: Any, visible: service.Visible) -> View:
-    task = get_task(tx, task_id, visible)
-
-    def body() -> bytes:
-        records = service.list_sessions(
-            tx,
-            task_id,
-            limit=query.limit + 1,
-            phase=query.phase,
-            debug=query.debug,
-            live=not query.include_deleted,
-            before=before,
-        )
-        return page_of(records, query.limit, Record.resource)
-
-    audience = Audience(Filter(tasks=(task_id,), kinds=(Kind.OUTPUT.value, Kind.SESSION.value)))
-    return list_view(tx, task.project_id, audience, body)
 
 
 def _output(tx: ReadTx, session_id: str, query: requests.OutputQuery, visible: service.Visible) -> View:

@@ -15,7 +15,7 @@ from sessioncast_server.db.transaction import WriteTx
 from sessioncast_server.flags.rules import Flag
 from sessioncast_server.flags.service import enabled
 from sessioncast_server.models.rules import compare
-from sessioncast_server.models.service import check_model
+from sessioncast_server.models.service import ask_model
 from sessioncast_server.problems import Problem, not_found, stale
 from sessioncast_server.sessions import refusals, statements
 from sessioncast_server.sessions.record import Place, Record
@@ -60,9 +60,10 @@ def replace_many(
     """
     tasks, taken = lock_free_tasks(tx, sorted({wish.task_id for wish in wishes}))
     places = [Place(project_id, wish.task_id, wish.start.phase, wish.start.debug) for wish in wishes]
-    occupied = _Occupied(tx, places)
-    single = enabled(tx, Flag.SINGLE_SESSION, project_id)
+    # Models before sessions: a deletion locks them in this order, too.
     missing = _missing(tx, project_id, {wish.start.model["name"] for wish in wishes})
+    single = enabled(tx, Flag.SINGLE_SESSION, project_id)
+    occupied = _Occupied(tx, places)
     writes = _Writes(tx, user)
 
     def one(wish: Replace, place: Place) -> Outcome | Problem | None:
@@ -197,10 +198,11 @@ class _Writes:
 
 
 def _missing(tx: WriteTx, project_id: str, names: set[str]) -> dict[str, Problem]:
+    asked = {name: ask_model(tx, project_id, name) for name in sorted(names)}
     found = {}
-    for name in sorted(names):
+    for name, look in asked.items():
         try:
-            check_model(tx, project_id, name)
+            look()
         except Problem as problem:
             found[name] = problem
     return found

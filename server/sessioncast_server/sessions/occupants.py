@@ -30,9 +30,9 @@ def ask_occupants(tx: WriteTx, place: Place, *, locked: bool) -> Callable[[], li
     """
     where = {"task_id": place.task_id, "phase": place.phase, "debug": place.debug}
     if locked:
-        holder = tx.ask_locked(statements.LOCK_SLOT, statements.IN_SLOT, slot=place.slot)
+        holder = tx.ask_locked(statements.SLOT, slot=place.slot)
     else:
-        holder = tx.ask(statements.IN_SLOT, slot=place.slot).one
+        holder = tx.ask(statements.SLOT.plain, slot=place.slot).one
     slotless = tx.ask(statements.SLOTLESS, **where)
 
     def look() -> list[Record]:

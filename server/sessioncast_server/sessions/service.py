@@ -11,6 +11,7 @@ from sessioncast_server.db.errors import ConflictError
 from sessioncast_server.db.ids import new_id
 from sessioncast_server.db.transaction import ReadTx, Staged, WriteTx
 from sessioncast_server.jsontext import json_bytes
+from sessioncast_server.models.service import missing_models
 from sessioncast_server.problems import Problem, invalid, not_found, stale
 from sessioncast_server.sessions import refusals, statements
 from sessioncast_server.sessions.record import Place, Record
@@ -126,7 +127,7 @@ def hold_session(tx: WriteTx, session_id: str, hold: Hold, visible: Visible) -> 
         Problem: 404; 409 `session_replaced`, `session_deleted`, `fenced`; 412.
         LockTimeoutError: another transaction kept the row for too long.
     """
-    row = tx.locked(statements.LOCK, statements.GET, session_id=session_id)
+    row = tx.locked(statements.LOCK, session_id=session_id)
     if row is None or not visible(row.project_id):
         raise not_found()
     record = Record(*row)
@@ -228,6 +229,18 @@ def list_sessions(
         params["before_at"], params["before_id"] = before
     rows = tx.all(statements.list_of(frozenset(conditions)), task_id=task_id, limit=limit, **params)
     return [Record(*row) for row in rows]
+
+
+def with_lost_models(tx: ReadTx, project_id: str, records: list[Record]) -> list[Record]:
+    """Records of a project, where also those that were deleted before their model was tell that it is gone.
+
+    A model's deletion marks live sessions only, which are few; of the others it is found out when they are read.
+    """
+    names = {record.model_name for record in records if record.deleted_at is not None and record.model_available}
+    missing = missing_models(tx, project_id, names) if names else ()
+    if not missing:
+        return records
+    return [replace(record, model_available=record.model_name not in missing) for record in records]
 
 
 def live_by_phase(tx: ReadTx, task_id: str) -> dict[str, Record]:

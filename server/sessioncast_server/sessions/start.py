@@ -16,9 +16,9 @@ import orjson
 from sessioncast_server.db.ids import new_id
 from sessioncast_server.db.transaction import WriteTx
 from sessioncast_server.flags.rules import Flag
-from sessioncast_server.flags.service import enabled
+from sessioncast_server.flags.service import ask_enabled
 from sessioncast_server.models.rules import Difference, compare
-from sessioncast_server.models.service import check_model
+from sessioncast_server.models.service import ask_model
 from sessioncast_server.sessions import refusals
 from sessioncast_server.sessions.occupants import ask_occupants, settle
 from sessioncast_server.sessions.record import Place, Record
@@ -83,10 +83,13 @@ def start_session(tx: WriteTx, task_id: str, wish: Start, *, user: str, visible:
     """
     task, locked = _task(tx, task_id, visible, terms)
     place = Place(task.project_id, task_id, wish.phase, wish.debug)
+    # All asked for in one round trip. The model comes first: its deletion locks it before any session, too.
+    model = ask_model(tx, place.project_id, wish.model["name"])
+    single = ask_enabled(tx, Flag.SINGLE_SESSION, place.project_id)
     occupants = ask_occupants(tx, place, locked=locked)
-    check_model(tx, place.project_id, wish.model["name"])
+    model()
     strategy: Strategy = "pessimistic" if locked else "optimistic"
-    if not enabled(tx, Flag.SINGLE_SESSION, place.project_id):
+    if not single():
         return Outcome("created", _create(tx, place, wish, user, slotted=False), strategy)
     live = settle(tx, place, occupants(), user=user, locked=locked)
     if live is None:

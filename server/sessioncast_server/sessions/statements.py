@@ -19,9 +19,8 @@ _LIMIT = bindparam("limit", type_=BigInteger)
 _ID = _SESSION.c.id == bindparam("session_id")
 
 GET = Statement(select(*_ALL).where(_ID))
-LOCK = Lock(select(_SESSION.c.id).where(_ID))
-LOCK_SLOT = Lock(select(_SESSION.c.id).where(_SESSION.c.slot == bindparam("slot")))
-IN_SLOT = Statement(select(*_ALL).where(_SESSION.c.slot == bindparam("slot")))
+LOCK = Lock(select(*_ALL).where(_ID))
+SLOT = Lock(select(*_ALL).where(_SESSION.c.slot == bindparam("slot")))
 SLOTLESS = Statement(
     select(*_ALL)
     .where(_TASK, _SESSION.c.phase == bindparam("phase"), _SESSION.c.debug == bindparam("debug"))

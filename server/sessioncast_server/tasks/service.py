@@ -21,7 +21,7 @@ _TASK = TaskRow.__table__  # type: ignore[attr-defined]  # SQLModel sets it on t
 
 _COLUMNS = tuple(_TASK.c)
 _GET = Statement(select(*_COLUMNS).where(_TASK.c.id == bindparam("task_id")))
-_LOCK = Lock(select(_TASK.c.id).where(_TASK.c.id == bindparam("task_id")))
+_LOCK = Lock(select(*_COLUMNS).where(_TASK.c.id == bindparam("task_id")))
 _LOCK_FREE = Statement(
     select(_TASK.c.id)
     .where(any_of(_TASK.c.id, bindparam("ids", type_=IdList)))
@@ -80,7 +80,7 @@ def lock_task(tx: WriteTx, task_id: str, visible: Visible) -> Any:
         Problem: 404.
         LockTimeoutError: another transaction kept the lock for too long.
     """
-    row = tx.locked(_LOCK, _GET, task_id=task_id)
+    row = tx.locked(_LOCK, task_id=task_id)
     if row is None or not visible(row.project_id):
         raise not_found()
     return row
