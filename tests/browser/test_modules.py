@@ -2,6 +2,7 @@
 
 import pytest
 
+from sessioncast_shared import texts
 from support.node import Node
 from support.screen import Console
 
@@ -109,3 +110,58 @@ async def test_the_highest_version_wins(modules: Console) -> None:
         *([2, 0, start], [2, 0, start], [2, 3, later], [3, 3, later]),
         *(gone, gone),
     ]
+
+
+async def test_texts_are_those_of_the_interface(modules: Console) -> None:
+    """The page's copies of the exact texts are the ones that the server sends."""
+    found = await modules.page.evaluate("""async () => (await import("/console/texts.js")).texts""")
+    assert found == {
+        "sameModel": texts.SAME_MODEL,
+        "confirm": texts.CONFIRM,
+        "loss": texts.LOSS,
+        "busy": texts.BUSY,
+        "createFailed": texts.CREATE_FAILED,
+        "unavailable": texts.UNAVAILABLE,
+        "unexpected": texts.UNEXPECTED,
+        "modelMissing": texts.MODEL_MISSING,
+        "loadFailed": texts.LOAD_FAILED,
+    }
+
+
+# Status, problem document or none, and what is said of it: lines, and whether trying again is offered.
+CHANGES: list[tuple[int, dict[str, str], list[str], bool]] = [
+    (503, {"code": "create_failed", "detail": texts.CREATE_FAILED}, [texts.CREATE_FAILED], True),
+    (503, {"code": "unavailable", "detail": texts.UNAVAILABLE}, [texts.UNAVAILABLE], True),
+    (503, {"code": "unavailable"}, [texts.UNAVAILABLE], True),
+    (409, {"code": "session_being_modified", "detail": texts.BUSY}, [texts.BUSY], True),
+    (429, {"code": "too_many", "detail": "Too many."}, ["Too many."], True),
+    (
+        500,
+        {"code": "unexpected", "detail": texts.UNEXPECTED, "request_id": "r"},
+        [texts.UNEXPECTED, "Request r"],
+        False,
+    ),
+    (422, {"code": "model_not_found", "detail": texts.MODEL_MISSING}, [texts.MODEL_MISSING], False),
+    (403, {"code": "forbidden", "detail": "Why."}, ["You have no right to do this.", "Why."], False),
+    (404, {"code": "not_found", "detail": "Not found."}, ["missing"], False),
+    (409, {"code": "fenced", "detail": "Another."}, ["Another."], False),
+    (418, {}, [texts.UNEXPECTED], False),
+]
+# Whoever answers these, the server may have done what it was asked for.
+CHANGES += [
+    (status, document, ["failed", "Whether the server did it is not known. Trying again does not do it twice."], True)
+    for status, document in ((502, {}), (504, {}), (503, {"code": "commit_unknown", "detail": "Repeat."}))
+]
+
+
+async def test_refusals_are_told_in_words(modules: Console) -> None:
+    """Each refusal has its text, and only what may pass or may have been done is offered to be tried again."""
+    script = """async ([status, document]) => {
+        const { refusal } = await import("/console/api.js");
+        const { changeProblem } = await import("/console/problems.js");
+        const problem = await refusal(new Response(JSON.stringify(document), { status }));
+        const { lines, again } = changeProblem(problem, { title: "title", failed: "failed", missing: "missing" });
+        return [lines, again];
+    }"""
+    for status, document, lines, again in CHANGES:
+        assert await modules.page.evaluate(script, [status, document]) == [lines, again], (status, document)

@@ -179,3 +179,22 @@ async def test_a_project_too_large_for_a_snapshot_is_read_as_a_list(
         await expect(page.locator("nav a.session")).to_have_count(1, timeout=DEADLINE_MS)
         await client.sessions.patch(session.id, status="running")
         await expect(page.locator("nav .status")).to_have_text("running", timeout=DEADLINE_MS)
+
+
+async def test_a_large_project_is_read_in_two_requests(
+    node_factory: NodeFactory, console_factory: ConsoleFactory
+) -> None:
+    """The newest hundred tasks of a project too large for a snapshot come with all their sessions in one answer."""
+    node = await node_factory(env={"SESSIONCAST_SNAPSHOT_MAX": "110"})
+    console = await console_factory(node)
+    async with Client(node.url) as client:
+        await client.projects.put("demo")
+        tasks = [await client.tasks.create("demo", f"T{number}") for number in range(111)]
+        for task in tasks[-9:]:
+            await client.sessions.start(task.id, "run", "m")
+    await console.open("demo")
+    await expect(console.page.locator("nav .task")).to_have_count(100, timeout=DEADLINE_MS)
+    await expect(console.page.locator("nav a.session")).to_have_count(9, timeout=DEADLINE_MS)
+    paths = [request.url.removeprefix(node.url).partition("?")[0] for request in console.asked]
+    asked = [path for path in paths if path.startswith("/v1/")]
+    assert asked == [f"/v1/projects/demo/{list_}" for list_ in ("events", "tasks", "events")]

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import Awaitable, Callable
-from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -167,14 +165,59 @@ async def _task(node: Node) -> Task:
         return await client.tasks.create("demo", "T")
 
 
-async def test_a_model_that_is_gone_is_marked(node: Node, console: Console, live: Session, tmp_path: Path) -> None:
-    """Its session is still listed and opened, with «Model Not Found» beside the model, and offers no restart."""
+async def test_a_model_that_is_deleted_is_marked(node: Node, console: Console, live: Session) -> None:
+    """Its session is still listed, opened and replaced, with «Model Not Found» beside it; nothing starts with it."""
     page = console.page
-    with closing(sqlite3.connect(tmp_path / "data" / "sessioncast.db")) as database, database:
-        database.execute("UPDATE session SET model_available = 0")
     await console.open("demo", live.id)
-    assert await console.shows(1) == "words\n"
-    await expect(page.locator("nav .model")).to_have_text(f"model-a 1.2 {texts.MODEL_MISSING}")
+    async with Client(node.url) as client:
+        for model in ("model-a", "model-b"):
+            await client.models.register("demo", model)
+        await expect(page.get_by_role("button", name="Restart")).to_have_count(1)
+        await client.models.delete("demo", "model-a")
+    await expect(page.locator("nav .model")).to_have_text(f"model-a 1.2 {texts.MODEL_MISSING}", timeout=DEADLINE_MS)
     await expect(page.locator("#detail-about")).to_contain_text(f"model-a 1.2 {texts.MODEL_MISSING} · running")
     await expect(page.get_by_role("button", name="Restart")).to_have_count(0)
-    await expect(page.get_by_role("button", name="Delete")).to_have_count(1)
+    assert await console.shows(1) == "words\n"
+    await console.start("T", model="model-a", version="1.2")
+    await expect(page.locator("#start-model-problem")).to_have_text(texts.MODEL_MISSING)
+    await expect(page.get_by_label("Model", exact=True)).to_be_focused()
+    options = page.locator("#start-models option")
+    assert await options.evaluate_all("options => options.map(({ value }) => value)") == ["model-b"]
+    await page.get_by_label("Model", exact=True).fill("model-b")
+    await page.get_by_label("Model", exact=True).press("Enter")
+    await expect(console.dialog.locator("dd").first).to_have_text(f"model-a 1.2 {texts.MODEL_MISSING}")
+    await console.choose("Replace")
+    assert [it.id for it in await _live_now(node, live)] == [await console.selected()]
+
+
+async def test_a_restart_with_a_model_that_goes_is_told(node: Node, console: Console, live: Session) -> None:
+    """Deleted while its restart was being confirmed, the model is «Model Not Found», and the session stays."""
+    await console.open("demo")
+    await console.page.get_by_role("button", name="Restart").click(timeout=DEADLINE_MS)
+    await console.says(texts.CONFIRM)
+    async with Client(node.url) as client:
+        await client.models.register("demo", "model-a")
+        await client.models.delete("demo", "model-a")
+    await console.choose("Replace")
+    await console.says(texts.MODEL_MISSING)
+    await console.choose("Close")
+    await expect(console.page.get_by_role("button", name="Delete")).to_have_count(1)
+    assert [it.id for it in await _live_now(node, live)] == [live.id]
+
+
+async def test_all_sessions_of_a_phase_are_listed(node: Node, console: Console, live: Session) -> None:
+    """With several sessions to a phase, as the flag allows, each is listed, newest first, and deleted by itself."""
+    page = console.page
+    async with Client(node.url) as client:
+        await client.flags.set("single_session_enabled", "off")
+    await console.open("demo")
+    await console.start("T", model="model-b")
+    second = await console.selected()
+    links = page.locator("nav a.session")
+    await expect(links).to_have_count(2)
+    shown = await links.evaluate_all("links => links.map((link) => link.dataset.session)")
+    assert shown == [second, live.id]
+    await page.get_by_role("button", name="Delete run (model-b) of T").click()
+    await console.choose("Delete")
+    await expect(links).to_have_count(1, timeout=DEADLINE_MS)
+    await expect(links).to_have_attribute("data-session", live.id)

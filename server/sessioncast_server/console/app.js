@@ -131,12 +131,19 @@ function navigate() {
   const asked = new URLSearchParams(location.search);
   const name = asked.get("project") || localStorage.getItem(PROJECT) || "default";
   if (!asked.get("project")) history.replaceState(null, "", `/?${new URLSearchParams({ project: name })}`);
-  if (name !== project) open(name);
+  if (name !== project) {
+    dialog.close(); // what is asked there belongs to another project
+    startForm.close();
+    open(name);
+  }
   selection.choose(name, asked.get("session"));
   draw();
 }
 
+// Of a start that went well.
 function show(session) {
+  say(byId("said"), "");
+  say(byId("said"), "The session is shown.");
   history.pushState(null, "", address(session));
   navigate();
 }

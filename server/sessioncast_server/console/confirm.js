@@ -1,7 +1,7 @@
 // What a reader should know before a session is replaced.
 
 import { download } from "./api.js";
-import { element, modelNodes, timeOf } from "./list.js";
+import { element, modelNodes, modelOf, timeOf } from "./list.js";
 import { texts } from "./texts.js";
 
 const MAX_VALUE = 60;
@@ -16,6 +16,7 @@ export function confirmation(problem, model) {
   body.push(element("p", "", changed ? texts.confirm : problem.message));
   body.push(element("p", "warning", warning ?? texts.loss));
   if (difference) body.push(...differing(difference, existing.model, model));
+  else body.push(element("p", "", `What is to be started: ${modelOf({ model })}.`));
   body.push(element("h3", "", "The existing session"), about(existing), exporting(existing.id));
   return { title: "Replace the session?", body, choices: [{ label: "Replace", value: confirm, danger: true }] };
 }

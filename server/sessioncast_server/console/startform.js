@@ -1,11 +1,12 @@
 // The form that a session is started with.
 
-import { Refused } from "./api.js";
+import { read, Refused } from "./api.js";
 import { tell } from "./intent.js";
-import { say } from "./list.js";
+import { element, say } from "./list.js";
 import { START, Wish } from "./start.js";
 
 const byId = (id) => document.getElementById(id);
+const MAX_SUGGESTIONS = 200;
 const FIELDS = ["phase", "debug", "model", "version", "params", "agent"];
 // Where the server's name of a field begins, and the field it is here; the first that fits.
 const NAMES = [
@@ -43,6 +44,28 @@ export class StartForm {
     byId("start-phase").value = phase;
     this.#clear();
     this.#root.showModal();
+    this.#suggest(task.project_id);
+  }
+
+  close() {
+    this.#root.close();
+  }
+
+  // The models that are registered, if any are; without them the field is as good.
+  async #suggest(project) {
+    byId("start-models").replaceChildren();
+    try {
+      const { data } = await read(`/v1/projects/${encodeURIComponent(project)}/models?limit=${MAX_SUGGESTIONS}`);
+      const there = data.filter((model) => !model.deleted_at);
+      const options = there.map(({ name }) => {
+        const option = element("option");
+        option.value = name;
+        return option;
+      });
+      byId("start-models").replaceChildren(...options);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+    }
   }
 
   async #submit() {
