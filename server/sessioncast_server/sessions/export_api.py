@@ -12,7 +12,7 @@ from sessioncast_server.db.errors import UnavailableError
 from sessioncast_server.db.transaction import ReadTx
 from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.sessions.output import output_page
-from sessioncast_server.sessions.service import Visible, get_session
+from sessioncast_server.sessions.service import Visible, get_session, with_lost_models
 from sessioncast_server.web.endpoint import Call, Endpoint
 from sessioncast_server.web.etag import resource_etag
 
@@ -56,6 +56,7 @@ class ExportApi:
 
 def _read(tx: ReadTx, session_id: str, visible: Visible) -> tuple[bytes, int, dict[str, str]]:
     record = get_session(tx, session_id, visible)
+    (record,) = with_lost_models(tx, record.project_id, [record])
     document: dict[str, Any] = {"session": record.resource(), "chain": [], "usage": _NOTHING_USED}
     body, head = json_bytes(document), head_of(tx, record.project_id)
     state = {"X-Position": f"{head.epoch}:{head.offset}", "ETag": resource_etag(record.version, body)}

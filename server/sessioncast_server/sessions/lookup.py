@@ -16,7 +16,7 @@ from sessioncast_server.observe.metrics import Metrics
 from sessioncast_server.problems import Problem, not_found
 from sessioncast_server.sessions.record import Record
 from sessioncast_server.sessions.requests import SessionsQuery
-from sessioncast_server.sessions.service import Visible, list_sessions
+from sessioncast_server.sessions.service import Visible, list_sessions, with_lost_models
 from sessioncast_server.tasks.service import get_task
 from sessioncast_server.web.endpoint import Call
 from sessioncast_server.web.page import page_key, page_of
@@ -27,6 +27,9 @@ from sessioncast_shared.position import Position
 
 _LIMIT = SessionsQuery().limit
 _ANY = "*"
+
+# That the model of a deleted session is gone is told by the model's event alone, which has no task.
+_AUDITED = Audience(Filter(kinds=(Kind.MODEL.value, Kind.OUTPUT.value, Kind.SESSION.value)))
 
 
 class Lookups:
@@ -135,10 +138,14 @@ def show_sessions(tx: ReadTx, task_id: str, query: SessionsQuery, visible: Visib
             live=not query.include_deleted,
             before=before,
         )
+        records = with_lost_models(tx, task.project_id, records)
         return page_of(records, query.limit, Record.resource)
 
-    audience = Audience(Filter(tasks=(task_id,), kinds=(Kind.OUTPUT.value, Kind.SESSION.value)))
-    return list_view(tx, task.project_id, audience, body)
+    return list_view(tx, task.project_id, _AUDITED if query.include_deleted else _of_task(task_id), body)
+
+
+def _of_task(task_id: str) -> Audience:
+    return Audience(Filter(tasks=(task_id,), kinds=(Kind.OUTPUT.value, Kind.SESSION.value)))
 
 
 def _key(task_id: str, query: SessionsQuery) -> Key:

@@ -7,6 +7,7 @@ from sessioncast_server.db.transaction import ReadTx
 from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.sessions import statements
 from sessioncast_server.sessions.record import Record
+from sessioncast_server.sessions.service import with_lost_models
 
 
 def snapshot_sessions(tx: ReadTx, project_id: str, audience: Audience, room: int) -> list[bytes]:
@@ -21,8 +22,8 @@ def snapshot_sessions(tx: ReadTx, project_id: str, audience: Audience, room: int
         rows = tx.all(statements.LIVE_OF_TASKS, ids=list(wishes.tasks), limit=limit) if wishes.tasks else []
         if wishes.sessions:
             rows += tx.all(statements.BY_IDS, ids=list(wishes.sessions), limit=limit)
-    records = {row.id: Record(*row) for row in rows}
-    return [json_bytes(record.resource()) for record in records.values()][:limit]
+    records = list({row.id: Record(*row) for row in rows}.values())[:limit]
+    return [json_bytes(record.resource()) for record in with_lost_models(tx, project_id, records)]
 
 
 def sessions_of_project(tx: ReadTx, project_id: str, ids: Iterable[str]) -> set[str]:
