@@ -12,6 +12,7 @@ from support.waiting import until
 PROMISED = {
     "sessioncast_requests",
     "sessioncast_request_seconds",
+    "sessioncast_request_statements",
     "sessioncast_mutations",
     "sessioncast_commit_seconds",
     "sessioncast_commit_group_size",
@@ -22,6 +23,10 @@ PROMISED = {
     "sessioncast_resyncs",
     "sessioncast_gaps_found",
     "sessioncast_gaps_healed",
+    "sessioncast_pool_connections",
+    "sessioncast_pool_wait_seconds",
+    "sessioncast_pool_failures",
+    "sessioncast_database_bytes",
     "process_cpu_seconds",
 }
 

@@ -10,6 +10,7 @@ from sessioncast_server.db.transaction import WriteTx
 from sessioncast_server.exchange.once import Ticket, claim, keep
 from sessioncast_server.problems import problem_of
 from sessioncast_server.web.answer import Answer
+from sessioncast_server.web.cost import add_statements
 from sessioncast_server.web.endpoint import Call
 
 P = ParamSpec("P")
@@ -57,6 +58,7 @@ class Mutator:
             self._count(problem_of(error).code)
             raise
         self._count(str(written.value.status))
+        add_statements(call.request.scope, written.effort.statements)
         return written
 
     def _ticket(self, call: Call, part: str) -> Ticket | None:

@@ -13,6 +13,7 @@ from sessioncast_server.db.database import Database
 from sessioncast_server.db.transaction import ReadTx
 from sessioncast_server.problems import Problem
 from sessioncast_server.web.answer import Answer
+from sessioncast_server.web.cost import add_statements
 from sessioncast_server.web.endpoint import Call
 from sessioncast_server.web.etag import log_etag, none_match, resource_etag
 from sessioncast_shared.codes import Code
@@ -39,6 +40,20 @@ class View:
     body: Callable[[], bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a read showed, whole, to be given to anybody who may see the channel.
+
+    Attributes:
+        at: the position it was read at.
+    """
+
+    channel: str
+    at: Position
+    etag: str
+    body: bytes
+
+
 class _NotYetError(Exception):
     """The position that the reader wants to see is not in the log."""
 
@@ -62,21 +77,53 @@ class Reader:
         Raises:
             Problem: 400 `bad_cursor` for a malformed `min_position`, 503 when it does not come in time, or cannot.
         """
-        wanted = _min_position(call)
+        wanted = min_position(call)
         condition = call.request.headers.get("if-none-match")
         loop = asyncio.get_running_loop()
         deadline, pause = loop.time() + self._wait_s, _FIRST_PAUSE_S
         while True:
             try:
-                answer = await self._database.read(_look, wanted, condition, fn, args, kwargs)
+                answer, statements = await self._database.read(_look, wanted, condition, fn, args, kwargs)
             except _NotYetError:
                 if loop.time() + pause > deadline:
                     detail = f"The position {wanted} is not visible here yet."
                     raise Problem(503, Code.UNAVAILABLE, detail, retry_after=1) from None
             else:
+                add_statements(call.request.scope, statements)
                 return answer.response(call.request_id)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    async def load(self, fn: Callable[Concatenate[ReadTx, P], View], /, *args: P.args, **kwargs: P.kwargs) -> Shown:
+        """What `fn(tx, …)` shows, whatever who asks has already."""
+        return await self._database.read(_load, fn, args, kwargs)
+
+
+def shown_answer(at: Position, etag: str, condition: str | None, body: Callable[[], bytes]) -> Answer:
+    """200, or 304 where `condition`, an `If-None-Match`, has it.
+
+    Args:
+        at: position up to which it is true.
+    """
+    headers = {"X-Position": str(at), "ETag": etag, "Cache-Control": "private, no-cache"}
+    if not none_match(condition, etag):
+        return Answer(304, b"", headers)
+    return Answer(200, body(), headers)
+
+
+def min_position(call: Call) -> Position | None:
+    """The position that the reader wants to see.
+
+    Raises:
+        Problem: 400 `bad_cursor`.
+    """
+    text = getattr(call.query, "min_position", None)
+    if text is None:
+        return None
+    try:
+        return Position.parse(text)
+    except BadPositionError as error:
+        raise Problem(400, Code.BAD_CURSOR, "`min_position` is not a position.") from error
 
 
 def resource_view(channel: str, version: int, body: bytes) -> View:
@@ -97,7 +144,8 @@ def _look(
     fn: Callable[..., View],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-) -> Answer:
+) -> tuple[Answer, int]:
+    """The answer, and how many statements it took."""
     view = fn(tx, *args, **kwargs)
     head = head_of(tx, view.channel)
     if wanted is not None and wanted.epoch != head.epoch:
@@ -105,17 +153,11 @@ def _look(
         raise Problem(503, Code.UNAVAILABLE, detail, retryable=False)
     if wanted is not None and wanted.offset > head.offset:
         raise _NotYetError
-    headers = {"X-Position": f"{head.epoch}:{head.offset}", "ETag": view.etag, "Cache-Control": "private, no-cache"}
-    if not none_match(condition, view.etag):
-        return Answer(304, b"", headers)
-    return Answer(200, view.body(), headers)
+    answer = shown_answer(Position(head.epoch, head.offset), view.etag, condition, view.body)
+    return answer, tx.statements
 
 
-def _min_position(call: Call) -> Position | None:
-    text = getattr(call.query, "min_position", None)
-    if text is None:
-        return None
-    try:
-        return Position.parse(text)
-    except BadPositionError as error:
-        raise Problem(400, Code.BAD_CURSOR, "`min_position` is not a position.") from error
+def _load(tx: ReadTx, fn: Callable[..., View], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Shown:
+    view = fn(tx, *args, **kwargs)
+    head = head_of(tx, view.channel)
+    return Shown(view.channel, Position(head.epoch, head.offset), view.etag, view.body())

@@ -7,6 +7,7 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
+_STATEMENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 512, 2048)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"})
 
 
@@ -29,6 +30,9 @@ class Metrics:
         self.requests = counter("requests", "Requests answered.", "method", "route", "status")
         self.request_seconds = histogram(
             "request_seconds", "From a request's arrival to the head of its answer.", _SECONDS, "method", "route"
+        )
+        self.request_statements = histogram(
+            "request_statements", "Statements that an answer took.", _STATEMENTS, "method", "route"
         )
         self.mutations = counter("mutations", "Changes asked for, by what became of them.", "outcome")
         self.commit_seconds = histogram("commit_seconds", "Time a commit took.", _SECONDS)
@@ -60,7 +64,20 @@ class Metrics:
         )
         self.lock_contention = counter("lock_contention", "Starts that met others at their task.", "strategy")
         self.lock_timeouts = counter("lock_timeouts", "Starts given up because others were in the way.", "strategy")
+        self.flag_changes = counter("flag_changes", "Changes of flags made through this node.", "flag")
+        self.pool_connections = gauge("pool_connections", "Connections to the store.", "pool", "state")
+        self.pool_wait_seconds = histogram(
+            "pool_wait_seconds", "How long calls waited for one of a pool's connections.", _SECONDS, "pool"
+        )
+        self.pool_failures = counter("pool_failures", "Calls that a pool could not serve, by why.", "pool", "reason")
+        self.database_bytes = gauge("database_bytes", "Size of the store.")
+        self.session_lookup_seconds = histogram(
+            "session_lookup_seconds", "Time a lookup of a task's live sessions took.", _SECONDS, "source"
+        )
+        self.lookup_cache = counter("lookup_cache", "Lookups, by what the cache made of them.", "outcome")
+        self.lookup_cache_entries = gauge("lookup_cache_entries", "Answers to lookups kept in memory.")
         self._by_request: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._statements_by_request: dict[tuple[str, str], Histogram] = {}
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answer; `route` is a template, so that there are few of them."""
@@ -73,6 +90,13 @@ class Metrics:
                 self._by_request[key] = children
         children[0].inc()
         children[1].observe(seconds)
+
+    def statements(self, method: str, route: str, count: int) -> None:
+        """Count the statements that an answer took; of known methods only, for no other ones are served."""
+        child = self._statements_by_request.get((method, route))
+        if child is None:
+            child = self._statements_by_request[method, route] = self.request_statements.labels(method, route)
+        child.observe(count)
 
     def render(self) -> bytes:
         """All of it in Prometheus' text format, of type `CONTENT_TYPE`."""

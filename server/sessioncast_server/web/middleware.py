@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sessioncast_server.observe.metrics import Metrics
 from sessioncast_server.web import requestid
+from sessioncast_server.web.cost import statements_of
 from sessioncast_server.web.endpoint import failure
 
 _QUIET = ("/health/", "/metrics")
@@ -61,7 +62,11 @@ class RequestMiddleware:
     def _note(self, scope: Scope, status: int, began: float) -> None:
         seconds = time.perf_counter() - began
         method = scope.get("method", "WEBSOCKET")
-        self._metrics.request(method, scope["state"].get("template", "other"), status, seconds)
+        route = scope["state"].get("template", "other")
+        self._metrics.request(method, route, status, seconds)
+        statements = statements_of(scope)
+        if statements is not None:
+            self._metrics.statements(method, route, statements)
         path: str = scope["path"]
         if not path.startswith(_QUIET):
             # As it was sent: decoded, a path could break the line or colour the terminal.
