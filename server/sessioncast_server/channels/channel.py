@@ -16,6 +16,7 @@ from sessioncast_server.channels.groups import Group, Groups
 from sessioncast_server.channels.log import Entry, Head
 from sessioncast_server.channels.ring import Budget, Ring
 from sessioncast_server.channels.subscriber import State, Subscriber
+from sessioncast_server.channels.watermarks import Watermarks
 from sessioncast_shared.position import Position
 
 
@@ -55,6 +56,7 @@ class Channel:
         parked: subscribers whose sinks are full.
         attend: starts an attendant for a subscriber that the ring alone cannot help.
         read_log: reads the log from `last` on; the task is done when all that was committed before is here.
+        unsure: something was heard that only the log can explain; until it is read nothing is vouched for.
     """
 
     def __init__(
@@ -84,6 +86,8 @@ class Channel:
         self.reader: asyncio.Task[None] | None = None
         self.read_again = False
         self.lingering: asyncio.TimerHandle | None = None
+        self.unsure = False
+        self._marks: Watermarks | None = None
         self._read_log = read_log
         self._count = count
         self._pending: list[Entry] = []
@@ -113,13 +117,33 @@ class Channel:
         self.flushed = head.offset
         self._pending = []
         self.ring.restart(head.offset)
+        if self._marks is not None:
+            self._mark_anew()
         for group in self.groups:
             group.forget_snapshot()
+
+    def settle(self) -> None:
+        """The log was read after all that was heard before: what is known is known again."""
+        self.unsure = False
+
+    def mark(self) -> None:
+        """From here on remember the newest event of each task, for `vouch`. The channel is open."""
+        if self._marks is None:
+            self._mark_anew()
+
+    def vouch(self, task_id: str, at: Position) -> Position | None:
+        """Up to where what was read of a task at a position is still true; None when that is not known.
+
+        What is ahead of this channel is not vouched for: it may belong to a future that the log went back from.
+        """
+        known = self._marks is not None and not self.unsure and self._marks.holds(task_id, at.offset)
+        return self.head if known and at.epoch == self.epoch and at.offset <= self.last else None
 
     def offer(self, announcement: Announcement) -> None:
         """Hear of events. Late, doubled, reordered and foreign ones do no harm."""
         if self.opened.is_set():
             if announcement.epoch != self.epoch:
+                self.unsure = True
                 self._read_log(self)
                 return
             if announcement.last <= self.last:
@@ -128,7 +152,10 @@ class Channel:
                 self.take(_entries(announcement, self.last))
                 self.take_early()
                 return
+        # It cannot be taken yet, but whoever committed it may have been told so: it counts from now on.
+        self._mark(announcement)
         if len(self._early) >= self.limits.early:
+            self.unsure = True
             self._early.clear()
             self._read_log(self)
             return
@@ -142,6 +169,9 @@ class Channel:
         if not entries:
             return
         self.ring.extend(entries)
+        if self._marks is not None:
+            for entry in entries:
+                self._marks.hear(entry.route.task_id, entry.offset)
         self._pending += entries
         if not self._flush_due:
             self._flush_due = True
@@ -222,6 +252,17 @@ class Channel:
         if self.reader is not None:
             self.reader.cancel()
         self.ring.restart(0)
+        self._marks = None
+
+    def _mark_anew(self) -> None:
+        self._marks = Watermarks(self.limits.ring_events, since=self.last)
+        for early in self._early.values():
+            self._mark(early)
+
+    def _mark(self, announcement: Announcement) -> None:
+        if self._marks is not None and announcement.epoch == self.epoch:
+            for offset, route in enumerate(announcement.routes, announcement.first):
+                self._marks.hear(route.task_id, offset)
 
     def _early_waited(self) -> None:
         self._timer = None

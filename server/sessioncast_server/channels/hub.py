@@ -19,6 +19,7 @@ from sessioncast_server.channels.ring import Budget
 from sessioncast_server.channels.snapshot import Snapshots
 from sessioncast_server.channels.subscriber import State, Subscriber
 from sessioncast_server.channels.tail import Tail
+from sessioncast_server.channels.watch import Watch
 from sessioncast_server.db.database import Database
 from sessioncast_server.db.errors import DatabaseError
 
@@ -142,6 +143,26 @@ class Hub:
         self._attend(subscriber, partial(self._attendant.open, subscriber, wish))
         return subscriber
 
+    async def watch(self, name: str) -> Watch:
+        """Follow a channel without a stream, until the watch is closed.
+
+        Raises:
+            DatabaseError: the channel's head could not be read.
+            KeyError: there is no such channel.
+        """
+        channel = self._channels.get(name) or self._add(name)
+        channel.members += 1
+        try:
+            if channel.opened.is_set():
+                # It may have dropped what came early, to read it from the log: after this all of that is here.
+                await asyncio.shield(self._tail.read(channel))
+            await self._open(channel)
+        except BaseException:
+            self._release(channel)
+            raise
+        channel.mark()
+        return Watch(channel, self._release)
+
     def offer(self, announcement: Announcement) -> None:
         """Hear of events, from this node's store or from another node."""
         channel = self._channels.get(announcement.channel)
@@ -235,6 +256,9 @@ class Hub:
 
     def _leave(self, channel: Channel) -> None:
         self._subscribers -= 1
+        self._release(channel)
+
+    def _release(self, channel: Channel) -> None:
         channel.members -= 1
         if channel.members == 0 and self._channels.get(channel.name) is channel:
             loop = asyncio.get_running_loop()

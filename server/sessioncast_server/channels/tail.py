@@ -95,9 +95,9 @@ class Tail:
                 if channel is None:
                     continue
                 if epoch == known[name].epoch and offset < known[name].offset:
-                    await self._rotate(name, epoch)
+                    await self._rotate(channel, epoch)
                     self.read(channel)
-                elif epoch != channel.epoch:
+                elif epoch != channel.epoch or channel.unsure:
                     self.read(channel)
                 elif offset > channel.last:
                     furthest = max(furthest, offset - channel.last)
@@ -111,7 +111,10 @@ class Tail:
     def _vanished(self, name: str) -> None:
         """The log went back to before the channel was made: who comes back is told that there is none."""
         channel = self._channels.get(name)
-        for group in () if channel is None else channel.groups:
+        if channel is None:
+            return
+        channel.unsure = True
+        for group in channel.groups:
             for subscriber in list(group.members):
                 subscriber.end("overloaded")
 
@@ -129,6 +132,7 @@ class Tail:
             channel.read_again = False
             await self._read_on(channel)
             again = channel.read_again
+        channel.settle()
 
     async def _read_on(self, channel: Channel) -> None:
         while True:
@@ -140,7 +144,7 @@ class Tail:
                 channel.begin(head)
                 return
             if head.epoch == known.epoch and head.offset < known.offset:
-                await self._rotate(channel.name, head.epoch)
+                await self._rotate(channel, head.epoch)
                 continue
             if head.epoch != known.epoch or head.floor > known.offset:
                 # Followers keep the place they had: what they missed decides what each is told.
@@ -168,9 +172,10 @@ class Tail:
             tx, name, EVERYBODY, after=after, limit=limits.log_page, size=limits.log_bytes
         )
 
-    async def _rotate(self, name: str, epoch: str) -> None:
-        _log.error("the log went back in time: new epoch", channel=name, epoch=epoch)
-        if (await self._database.write(life.rotate, name, epoch)).value:
+    async def _rotate(self, channel: Channel, epoch: str) -> None:
+        _log.error("the log went back in time: new epoch", channel=channel.name, epoch=epoch)
+        channel.unsure = True
+        if (await self._database.write(life.rotate, channel.name, epoch)).value:
             self._count.rotated()
 
     def _later(self, channel: Channel, offset: int) -> None:
