@@ -1,17 +1,23 @@
 """`sessioncast exec` on a real terminal, against a real node: what it asks, and what the answers do."""
 
+import asyncio
 import json
 import os
 import re
+import tty
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from sessioncast import Client, Session, Task
+from sessioncast.cli.prompt import read_line
 from sessioncast_shared import texts
 from support.node import Node, NodeFactory
+from support.samples import AT, refusal
+from support.scripted import Reply, ScriptedServer
 from support.terminal import CTRL_C, CTRL_D, Terminal
+from support.waiting import DEADLINE_S
 
 
 @pytest.fixture
@@ -212,3 +218,81 @@ async def test_names_of_others_do_not_reach_the_terminal_as_commands(
         assert "evil\ufffd[2J\ufffd2J\ufffdemal" in terminal.screen
         terminal.type("n\n")
         assert await terminal.ended() == 125
+
+
+async def test_a_bare_terminal_is_read_no_further_than_the_answer() -> None:
+    """Also one that hands over more than a line at once: what stands behind the answer stays in it."""
+    person, seat = os.openpty()
+    try:
+        tty.setraw(seat)
+        os.write(person, b"yes\rrest")
+        async with asyncio.timeout(DEADLINE_S):
+            assert await read_line(seat) == "yes"
+        assert os.read(seat, 100) == b"rest"
+    finally:
+        os.close(person)
+        os.close(seat)
+
+
+async def test_a_question_given_up_takes_no_more_keys() -> None:
+    """Whoever is cancelled while waiting for an answer leaves what is typed then to others."""
+    person, seat = os.openpty()
+    try:
+        waiting = asyncio.create_task(read_line(seat))
+        await asyncio.sleep(0)  # it begins to wait
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert not asyncio.get_running_loop().remove_reader(seat)
+        os.write(person, b"late\n")
+        assert os.read(seat, 100) == b"late\n"
+    finally:
+        os.close(person)
+        os.close(seat)
+
+
+async def test_a_terminal_that_is_gone_answers_nothing() -> None:
+    """A hung-up line is no yes."""
+    person, seat = os.openpty()
+    os.close(seat)
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            assert await read_line(person) is None
+    finally:
+        os.close(person)
+
+
+@pytest.mark.parametrize(
+    ("id_", "why"),
+    [
+        ("../../etc/x", "not exported: the session's id is no name for a file"),
+        ("0b9d3c8e-0000-4000-8000-000000000000", "not exported: Not found. (not_found, request r7)"),
+    ],
+)
+async def test_an_export_that_the_server_fails_is_told(
+    server: ScriptedServer, tmp_path: Path, id_: str, why: str
+) -> None:
+    """A refusal is told and asked about again; an id that could lead elsewhere is no file's name, nor asked for."""
+    project = Reply(200, {"id": "default", "created_at": AT})
+    missing = Reply(404, {"code": "not_found", "detail": "Not found.", "request_id": "r7"})
+    server.say(project, Reply(409, refusal("model_change_requires_confirmation", existing=id_)), missing)
+    command = ("exec", "--task", "0b9d3c8e-0000-4000-8000-000000000001", "--", "echo")
+    async with Terminal(tmp_path, server.url, *command) as terminal:
+        await terminal.shows(texts.CONFIRM)
+        terminal.type("e\n")
+        await terminal.shows(why)
+        await terminal.shows(texts.CONFIRM, times=2)
+        terminal.type("n\n")
+        assert await terminal.ended() == 125
+    assert len(server.seen) == (3 if "Not found" in why else 2)
+
+
+async def test_others_that_are_always_faster_are_told_of(server: ScriptedServer, tmp_path: Path) -> None:
+    """Replacing unasked ends after a few tries, with the server's last word and the status that says «not run»."""
+    changed = Reply(409, refusal("session_changed", existing="one"))
+    server.say(Reply(200, {"id": "default", "created_at": AT}), *[changed] * 10)
+    command = ("exec", "--task", "0b9d3c8e-0000-4000-8000-000000000001", "--replace", "--", "echo")
+    async with Terminal(tmp_path, server.url, *command) as terminal:
+        assert await terminal.ended() == 125
+        assert terminal.screen == "sessioncast: Why. (status 409)\n"
+    assert len(server.seen) == 7

@@ -38,7 +38,8 @@ async def take_session(client: Client, task: str, phase: str, model: str, *, dec
     """A fresh session of the task's phase. One that has ended is replaced, an active one only when so decided.
 
     Raises:
-        ActiveSessionError: an active session is in the way, or others are faster each time.
+        ActiveSessionError: an active session is in the way, and stays.
+        SessionChanged: others were faster each time.
     """
     try:
         return (await client.sessions.start(task, phase, model, on_conflict="restart")).session
@@ -46,10 +47,10 @@ async def take_session(client: Client, task: str, phase: str, model: str, *, dec
         last = refusal
     for _ in range(_TRIES):
         if last.existing.active and not await decide(last):
-            break
+            raise ActiveSessionError(last)
         # What is confirmed is the session that was looked at; if it is another by now, it is looked at again.
         try:
             return (await last.confirm()).session
         except ModelChangeRequiresConfirmation as refusal:
             last = refusal
-    raise ActiveSessionError(last)
+    raise last

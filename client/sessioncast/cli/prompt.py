@@ -60,10 +60,8 @@ async def read_line(fd: int) -> str | None:
     def readable() -> None:
         try:
             byte = os.read(fd, 1)
-        except BlockingIOError:
-            return
         except OSError:
-            byte = b""  # the terminal is gone
+            byte = b""  # the terminal is gone: nobody will say yes
         if byte and byte not in b"\r\n":
             typed.extend(byte[: _KEPT - len(typed)])
             return
