@@ -1,7 +1,7 @@
-"""Starts and replacements per second over HTTP, on the SQLite default, beside FastAPI with async SQLModel.
+"""Starts and replacements per second over HTTP, on SQLite and PostgreSQL, beside FastAPI with async SQLModel.
 
-Both servers run the whole time and are loaded in turns, so that whatever else the machine does falls on both. The
-figure that counts is the ratio within a round, and of rounds the median.
+On each database both servers run the whole time and are loaded in turns, so that whatever else the machine does falls
+on both. The figure that counts is the ratio within a round, and of rounds the median.
 """
 
 import argparse
@@ -11,58 +11,27 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import orjson
 import uvloop
 
-from driver import Answered, Measure, Wish, drive
+from cluster import admin_url, fresh_database
+from driver import Answered, Wish, drive
+from figures import Figure, figure, median, ratios, show, show_head
 from rule import check_rule, new_project, new_tasks, start
 from sides import Side, fastapi_sqlmodel, ours
 
+AIMS = {"sqlite": 10, "postgresql": 4}
+"""Times the rival's rate."""
+OPERATIONS = ("start", "replace")
 _PHASES = ("plan", "run", "verify")
-_TASKS_PER_S = {True: 400, False: 3000}
+_TASKS_PER_S = {True: 400, False: 1500}
 """So many tasks are there for each second of starts, three starts to a task; a round ends when they are used up."""
-_GENERATOR_MAX = 0.7
 _WARM_UP_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One measured load.
-
-    Attributes:
-        rate: operations per second.
-        p50_ms, p99_ms: latencies.
-        server_us: processor time of the server per operation.
-        generator: share of a core that the generator used.
-    """
-
-    round: int
-    side: str
-    operation: str
-    count: int
-    rate: float
-    p50_ms: float
-    p99_ms: float
-    server_us: float
-    generator: float
-
-
-def figure(number: int, side: Side, operation: str, measure: Measure, cpu: float) -> Figure:
-    """A measure as it is shown."""
-    return Figure(
-        number,
-        side.name,
-        operation,
-        measure.count,
-        round(measure.rate, 1),
-        round(measure.quantile(0.5) * 1000, 2),
-        round(measure.quantile(0.99) * 1000, 2),
-        round(cpu / measure.count * 1e6, 1),
-        round(measure.generator, 3),
-    )
 
 
 class Clients:
@@ -106,7 +75,7 @@ async def measure_round(number: int, side: Side, *, clients: int, seconds: float
     tasks = await new_tasks(side, await new_project(side), max(clients, int(_TASKS_PER_S[side.bulk] * seconds)))
     parties = Clients(tasks, clients)
     figures = []
-    for operation, wishes in (("start", parties.starts), ("replace", parties.replacements)):
+    for operation, wishes in zip(OPERATIONS, (parties.starts, parties.replacements), strict=True):
         cpu = side.cpu()
         measure = await drive(side.port, wishes(), seconds)
         figures.append(figure(number, side, operation, measure, side.cpu() - cpu))
@@ -128,69 +97,57 @@ async def run(sides: tuple[Side, Side], *, clients: int, seconds: float, rounds:
     return figures
 
 
-def show_head() -> None:
-    """The head of the table."""
-    print(
-        f"{'round':>5}  {'server':<17} {'operation':<9} {'ops/s':>9} "
-        f"{'p50 ms':>8} {'p99 ms':>8} {'cpu µs/op':>9} {'gen':>5}"
-    )
+@contextmanager
+def both_sides(database: str, folder: Path, postgres_url: str | None) -> Iterator[tuple[Side, Side]]:
+    """Both servers: a fresh file each, or a fresh database each in one durable cluster."""
+    with ExitStack() as stack:
+        urls: tuple[str | None, ...] = (None, None)
+        if database == "postgresql":
+            cluster = stack.enter_context(admin_url(postgres_url))
+            urls = tuple(stack.enter_context(fresh_database(cluster)) for _ in range(2))
+        mine = stack.enter_context(ours(folder, database_url=urls[0]))
+        yield mine, stack.enter_context(fastapi_sqlmodel(folder, database_url=urls[1]))
 
 
-def show(made: Figure) -> None:
-    """A line of it."""
-    late = "  the generator was busy: too low a figure" if made.generator > _GENERATOR_MAX else ""
-    print(
-        f"{made.round or 'med':>5}  {made.side:<17} {made.operation:<9} {made.rate:>9,.0f} {made.p50_ms:>8.2f} "
-        f"{made.p99_ms:>8.2f} {made.server_us:>9.0f} {made.generator:>5.0%}{late}",
-        flush=True,
-    )
-
-
-def median(figures: list[Figure], side: str, operation: str) -> Figure:
-    """The median of each column over the rounds."""
-    rows = [made for made in figures if (made.side, made.operation) == (side, operation)]
-
-    def middle(name: str) -> float:
-        return float(statistics.median(getattr(row, name) for row in rows))
-
-    return Figure(
-        0, side, operation, int(middle("count")),
-        *(round(middle(name), 3) for name in ("rate", "p50_ms", "p99_ms", "server_us", "generator")),
-    )  # fmt: skip
-
-
-def ratios(figures: list[Figure], names: tuple[str, str], operation: str) -> list[float]:
-    """Ours to the rival's rate, round by round."""
-    rates = {(made.round, made.side): made.rate for made in figures if made.operation == operation}
-    rounds = sorted({number for number, _ in rates})
-    return [round(rates[number, names[0]] / rates[number, names[1]], 2) for number in rounds]
+def compare(database: str, options: argparse.Namespace) -> tuple[list[Figure], dict[str, float]]:
+    """Measure on one database; the figures, and by operation the median of the ratios."""
+    with (
+        tempfile.TemporaryDirectory(prefix="mutations-") as name,
+        both_sides(database, Path(name), options.postgres_url) as sides,
+    ):
+        work = run(sides, clients=options.clients, seconds=options.seconds, rounds=options.rounds)
+        figures = uvloop.run(work)
+    names = (sides[0].name, sides[1].name)
+    found: dict[str, float] = {}
+    for operation in OPERATIONS:
+        for side in names:
+            show(median(figures, side, operation))
+    for operation in OPERATIONS:
+        each = ratios(figures, names, operation)
+        found[operation] = statistics.median(each)
+        verdict = "reached" if found[operation] >= AIMS[database] else "MISSED"
+        print(
+            f"{database}, {operation}: {found[operation]:.1f} times the rival "
+            f"(rounds: {', '.join(map(str, each))}); aim: {AIMS[database]} times, {verdict}"
+        )
+    return figures, found
 
 
 def main() -> int:
     """Run, print, and write JSON if asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--database", choices=(*AIMS, "both"), default="both")
+    parser.add_argument("--postgres-url", help="a superuser's database in a cluster of yours; none: one of its own")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measured load")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     began = time.monotonic()
-    with (
-        tempfile.TemporaryDirectory(prefix="mutations-") as name,
-        ours(Path(name)) as mine,
-        fastapi_sqlmodel(Path(name)) as rival,
-    ):
-        work = run((mine, rival), clients=options.clients, seconds=options.seconds, rounds=options.rounds)
-        figures = uvloop.run(work)
-    names = (mine.name, rival.name)
-    result: dict[str, object] = {"figures": [asdict(made) for made in figures]}
-    for operation in ("start", "replace"):
-        for name in names:
-            show(median(figures, name, operation))
-    for operation in ("start", "replace"):
-        each = ratios(figures, names, operation)
-        result[f"{operation}_ratio"] = statistics.median(each)
-        print(f"{operation}: {statistics.median(each):.1f} times the rival (rounds: {', '.join(map(str, each))})")
+    result: dict[str, Any] = {"figures": [], "ratios": {}}
+    for database in AIMS if options.database == "both" else (options.database,):
+        figures, result["ratios"][database] = compare(database, options)
+        result["figures"] += [asdict(made) for made in figures]
     print(f"took {time.monotonic() - began:.0f} s")
     if options.json is not None:
         options.json.write_text(json.dumps(result, indent=2) + "\n")

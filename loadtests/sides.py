@@ -1,4 +1,4 @@
-"""The servers that are compared: each a process of its own on loopback, with a fresh file."""
+"""The servers that are loaded: each a process of its own on loopback, with a fresh file unless told otherwise."""
 
 import os
 import signal
@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sessioncast_server.db.migrate import migrate
+
 _RIVALS = Path(__file__).parent / "rivals"
 _START_S = 60.0
 _STOP_S = 10.0
@@ -21,10 +23,12 @@ class Side:
     """A running server.
 
     Attributes:
+        database: `sqlite` or `postgresql`.
         bulk: whether it makes many tasks by one request, which is set-up and not measured.
     """
 
     name: str
+    database: str
     port: int
     pid: int
     bulk: bool
@@ -36,25 +40,32 @@ class Side:
 
 
 @contextmanager
-def ours(folder: Path) -> Iterator[Side]:
-    """`sessioncast serve` with nothing but a port and a file."""
-    command = ["-m", "sessioncast", "serve", "--database-url", f"sqlite:///{(folder / 'ours.db').absolute()}"]
-    with _serve("sessioncast", command, folder, bulk=False) as side:
+def ours(folder: Path, *, database_url: str | None = None, redis_url: str | None = None) -> Iterator[Side]:
+    """`sessioncast serve` with nothing but a port and a database."""
+    url = database_url or f"sqlite:///{(folder / 'ours.db').absolute()}"
+    migrate(url)  # on PostgreSQL a server does not do it itself
+    command = ["-m", "sessioncast", "serve", "--database-url", url]
+    if redis_url is not None:
+        command += ["--redis-url", redis_url]
+    with _serve("sessioncast", url, command, folder, bulk=False) as side:
         yield side
 
 
 @contextmanager
-def fastapi_sqlmodel(folder: Path) -> Iterator[Side]:
+def fastapi_sqlmodel(folder: Path, *, database_url: str | None = None) -> Iterator[Side]:
     """The rival."""
-    command = [str(_RIVALS / "fastapi_sqlmodel.py"), "--database", str((folder / "rival.db").absolute())]
-    with _serve("fastapi+sqlmodel", command, folder, bulk=True) as side:
+    url = database_url or f"sqlite:///{(folder / 'rival.db').absolute()}"
+    command = [str(_RIVALS / "fastapi_sqlmodel.py"), "--database-url", url]
+    with _serve("fastapi+sqlmodel", url, command, folder, bulk=True) as side:
         yield side
 
 
 @contextmanager
-def _serve(name: str, command: list[str], folder: Path, *, bulk: bool) -> Iterator[Side]:
+def _serve(name: str, url: str, command: list[str], folder: Path, *, bulk: bool) -> Iterator[Side]:
     port = _free_port()
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("SESSIONCAST_")}
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("SESSIONCAST_", "AGENT_SESSION_"))
+    }
     log_path = folder / f"{name}.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
@@ -62,7 +73,7 @@ def _serve(name: str, command: list[str], folder: Path, *, bulk: bool) -> Iterat
         )
         try:
             _await_port(process, port, log_path)
-            yield Side(name, port, process.pid, bulk)
+            yield Side(name, url.partition(":")[0], port, process.pid, bulk)
         finally:
             _end(process)
 

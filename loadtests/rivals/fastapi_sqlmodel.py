@@ -1,7 +1,9 @@
 """The rule of one live session per task and phase, as FastAPI with async SQLModel usually has it.
 
-Durable alike (WAL, synchronous=FULL), one process on uvloop and httptools. The pool has one connection because SQLite
-has one writer: with five, replacements were slower in each of three rounds and starts faster in one of them.
+Durable alike, one process on uvloop and httptools. On SQLite (WAL, synchronous=FULL) the pool has one connection,
+because there is one writer: with five, replacements were slower in each of three rounds and starts faster in one of
+them. On PostgreSQL asyncpg, READ COMMITTED, and the task's row is locked for the transaction; the project's counter is
+taken by the last statements, so that its row is locked for as short as it can be.
 """
 
 import argparse
@@ -18,13 +20,15 @@ from typing import Annotated, Any, Literal
 import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Response
 from pydantic import BaseModel
-from sqlalchemy import event
+from sqlalchemy import DateTime, event, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel import Field, SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 _TRIES = 8
+_POOL = {"sqlite": 1, "postgresql": 20}
+_TIME: Any = DateTime(timezone=True)  # SQLModel takes an instance too, but its types do not say so
 
 
 def _now() -> datetime:
@@ -61,9 +65,9 @@ class Session(SQLModel, table=True):
     model: str
     status: str = "pending"
     version: int = 1
-    created_at: datetime = Field(default_factory=_now)
-    updated_at: datetime = Field(default_factory=_now)
-    deleted_at: datetime | None = Field(default=None, index=True)
+    created_at: datetime = Field(default_factory=_now, sa_type=_TIME)
+    updated_at: datetime = Field(default_factory=_now, sa_type=_TIME)
+    deleted_at: datetime | None = Field(default=None, index=True, sa_type=_TIME)
     replaced_by: str | None = None
 
 
@@ -75,7 +79,7 @@ class Event(SQLModel, table=True):
     type: str
     session_id: str = Field(index=True)
     data: str
-    at: datetime = Field(default_factory=_now)
+    at: datetime = Field(default_factory=_now, sa_type=_TIME)
 
 
 class Confirm(BaseModel):
@@ -107,10 +111,14 @@ class Tasks(BaseModel):
     count: int
 
 
-def open_engine(path: str, pool: int) -> AsyncEngine:
-    """An engine whose transactions take SQLite's write lock when they begin (SQLAlchemy's own recipe)."""
+def open_engine(url: str, pool: int | None) -> AsyncEngine:
+    """An engine; on SQLite its transactions take the write lock when they begin (SQLAlchemy's own recipe)."""
+    kind, _, rest = url.partition(":")
+    size = pool or _POOL[kind]
+    if kind == "postgresql":
+        return create_async_engine(f"postgresql+asyncpg:{rest}", pool_size=size, max_overflow=0, pool_timeout=60)
     engine = create_async_engine(
-        f"sqlite+aiosqlite:///{path}", pool_size=pool, max_overflow=0, pool_timeout=60, connect_args={"timeout": 30}
+        f"sqlite+aiosqlite:{rest}", pool_size=size, max_overflow=0, pool_timeout=60, connect_args={"timeout": 30}
     )
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -130,17 +138,25 @@ def open_engine(path: str, pool: int) -> AsyncEngine:
 
 async def _emit(db: AsyncSession, type_: str, *sessions: Session) -> None:
     """Number the events by the project's counter, in the transaction of the change."""
-    project = await db.get_one(Project, sessions[0].project_id)
-    for kind, session in zip(type_.split(), sessions, strict=True):
-        project.head += 1
+    project_id = sessions[0].project_id
+    count = len(sessions)
+    taken = await db.exec(
+        update(Project)
+        .where(col(Project.id) == project_id)
+        .values(head=col(Project.head) + count)
+        .returning(col(Project.head)),
+        execution_options={"synchronize_session": False},
+    )
+    first = taken.scalar_one() - count + 1
+    for offset, (kind, session) in enumerate(zip(type_.split(), sessions, strict=True), first):
         data = session.model_dump_json()
-        db.add(Event(project_id=project.id, offset=project.head, type=kind, session_id=session.id, data=data))
-    db.add(project)
+        db.add(Event(project_id=project_id, offset=offset, type=kind, session_id=session.id, data=data))
 
 
 async def start_session(db: AsyncSession, task_id: str, wish: Start) -> Outcome:
     """Find the live session, then create, show or replace. Raises HTTPException."""
-    task = await db.get(Task, task_id)
+    # All starts of a task one after another; FOR NO KEY UPDATE, which foreign keys to the task do not wait for.
+    task = await db.get(Task, task_id, with_for_update={"key_share": True})
     if task is None:
         raise HTTPException(404)
     found = await db.exec(
@@ -240,10 +256,10 @@ def main() -> None:
     """Serve until a signal."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--database", required=True)
-    parser.add_argument("--pool", type=int, default=1)
+    parser.add_argument("--database-url", required=True)
+    parser.add_argument("--pool", type=int, help="connections")
     options = parser.parse_args()
-    app = make_app(open_engine(options.database, options.pool))
+    app = make_app(open_engine(options.database_url, options.pool))
     uvicorn.run(
         app, host="127.0.0.1", port=options.port, loop="uvloop", http="httptools", access_log=False, log_level="warning"
     )
