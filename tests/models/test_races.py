@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from sessioncast_server.db.errors import LockTimeoutError
+from sessioncast_server.db.postgres_link import PostgresLink
 from sessioncast_server.db.transaction import ReadTx, WriteTx
 from sessioncast_server.models.service import check_model, delete_model, register_model
 from sessioncast_server.problems import Problem
@@ -60,8 +61,8 @@ def _live(tx: ReadTx) -> list[Record]:
     return [Record(*row) for row in tx.all(LIVE_OF_PROJECT, project_id=PROJECT, limit=100_000)]
 
 
-async def _waiting(store: Store) -> None:
-    """Return once somebody waits for a model's turn."""
+async def _waiting(store: Store, count: int = 1) -> None:
+    """Return once so many wait for a model's turn."""
     async with await psycopg.AsyncConnection.connect(store.url, autocommit=True) as connection:
         async with asyncio.timeout(DEADLINE_S):
             while True:
@@ -69,7 +70,7 @@ async def _waiting(store: Store) -> None:
                     "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
                     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
                 )
-                if await cursor.fetchone():
+                if len(await cursor.fetchall()) >= count:
                     return
 
 
@@ -107,6 +108,29 @@ async def test_a_start_waits_for_a_deletion(store: Store, known: bool) -> None:
         await starting
     assert caught.value.code == "model_not_found"
     assert await store.database.read(_live) == []
+
+
+async def test_no_start_passes_a_deletion_that_waits(store: Store) -> None:
+    """A start that comes after the deletion is served after it, though those under way would let it in beside them."""
+    gate = Gate()
+    task = (await store.database.write(add, "T")).value
+    await store.database.write(_register, "m")
+    # Connections that wait at the server all the time: between the slices of `Database.write` anybody may pass.
+    links = [PostgresLink(store.url, store.log, lock_timeout_s=DEADLINE_S) for _ in range(3)]
+    first = asyncio.create_task(asyncio.to_thread(links[0].write, _start, task, "m", gate))
+    await until(gate.entered.is_set, "the first start")
+    deleting = asyncio.create_task(asyncio.to_thread(links[1].write, _delete, "m"))
+    await _waiting(store)
+    second = asyncio.create_task(asyncio.to_thread(links[2].write, _start, task, "m"))
+    await _waiting(store, 2)
+    gate.open()
+    started, marked = (await first)[0].value, (await deleting)[0].value
+    with pytest.raises(Problem) as caught:
+        await second
+    assert (marked, caught.value.code) == (1, "model_not_found")
+    assert [record.id for record in await store.database.read(_live)] == [started.id]
+    for link in links:
+        link.close()
 
 
 async def test_other_models_wait_for_nothing(store: Store) -> None:

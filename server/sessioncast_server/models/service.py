@@ -7,8 +7,8 @@ be marked; or it got its own turn after the deletion committed, and the reading 
 snapshot of its own, finds the model deleted. On SQLite transaction follows transaction, and there is nothing to lock.
 
 Why not a lock of the row. A row that is held FOR SHARE is given to the next who asks for the same, past a deletion
-that waits for it: a busy model could never be deleted. Advisory locks are given in order of arrival, cover names that
-have no row, and write nothing.
+that waits for it: while starts overlap, a model could not be deleted. Advisory locks are given in order of arrival,
+cover names that have no row, and write nothing.
 
 Take the turn before the lock of any session: a deletion takes it first, and then locks the model's sessions.
 """
