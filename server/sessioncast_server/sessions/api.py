@@ -177,11 +177,11 @@ def _hold(call: Call) -> service.Hold:
 
 def _start(tx: WriteTx, task_id: str, wish: Start, user: str, visible: service.Visible, terms: Terms) -> Answer:
     outcome = start_session(tx, task_id, wish, user=user, visible=visible, terms=terms)
-    session = json_bytes(outcome.session.resource())
+    session = outcome.session.json()
     headers = {"ETag": resource_etag(outcome.session.version, session)}
     if not tx.staged:
         headers["X-Position"] = _position(tx, outcome.session.project_id)
-    return Answer(outcome_status(outcome), json_bytes(outcome_body(outcome, session)), headers, outcome)
+    return Answer(outcome_status(outcome), json_bytes(outcome_body(outcome)), headers, outcome)
 
 
 def _position(tx: ReadTx, channel: str) -> str:
@@ -192,14 +192,14 @@ def _position(tx: ReadTx, channel: str) -> str:
 def _get(tx: ReadTx, session_id: str, visible: service.Visible) -> View:
     record = service.get_session(tx, session_id, visible)
     (record,) = service.with_lost_models(tx, record.project_id, [record])
-    return resource_view(record.project_id, record.version, json_bytes(record.resource()))
+    return resource_view(record.project_id, record.version, record.json())
 
 
 def _patch(
     tx: WriteTx, session_id: str, changes: dict[str, Any], hold: service.Hold, visible: service.Visible
 ) -> Answer:
     record = service.patch_session(tx, session_id, changes, hold=hold, visible=visible)
-    body = json_bytes(record.resource())
+    body = record.json()
     headers = {"ETag": resource_etag(record.version, body)}
     if not tx.staged:
         headers["X-Position"] = _position(tx, record.project_id)

@@ -5,7 +5,6 @@ from sqlalchemy import BigInteger, Boolean, bindparam, case, select, update
 from sessioncast_server.db.statement import Statement
 from sessioncast_server.db.transaction import WriteTx
 from sessioncast_server.db.types import IdList, UtcTime, any_of
-from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.sessions.record import FIELDS, Record
 from sessioncast_server.sessions.service import session_event
 from sessioncast_server.sessions.tables import SessionRow
@@ -59,7 +58,7 @@ def mark_sessions(tx: WriteTx, project_id: str, model_name: str, *, available: b
         if ids:
             rows = tx.change_all(MARK, ids=ids, available=available, at=tx.now)
             for record in sorted((Record(*row) for row in rows), key=lambda record: record.id):
-                data = json_bytes(record.resource())
+                data = record.json()
                 tx.emit(session_event(EventType.SESSION_UPDATED, record, at=tx.now, data=data))
             marked += len(rows)
             after = ids[-1]

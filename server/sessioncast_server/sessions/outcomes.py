@@ -4,7 +4,6 @@ from typing import Any
 
 import orjson
 
-from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.problems import Problem
 from sessioncast_server.sessions.bulk import Deleted, Item
 from sessioncast_server.sessions.start import Outcome
@@ -16,13 +15,13 @@ def outcome_status(outcome: Outcome) -> int:
     return 200 if outcome.outcome == "existing" else 201
 
 
-def outcome_body(outcome: Outcome, session: bytes) -> dict[str, Any]:
-    """A start's outcome, around the JSON of its session."""
-    shown: dict[str, Any] = {"outcome": outcome.outcome, "session": orjson.Fragment(session)}
+def outcome_body(outcome: Outcome) -> dict[str, Any]:
+    """A start's outcome."""
+    shown: dict[str, Any] = {"outcome": outcome.outcome, "session": orjson.Fragment(outcome.session.json())}
     if outcome.outcome == "existing":
         shown["message"] = texts.SAME_MODEL
     if outcome.replaced is not None:
-        shown["replaced"] = outcome.replaced.resource()
+        shown["replaced"] = orjson.Fragment(outcome.replaced.json())
     return shown
 
 
@@ -30,7 +29,7 @@ def item_body(item: Item, request_id: str = "") -> dict[str, Any]:
     """An item of a bulk: its status, and the outcome or the problem."""
     match item:
         case Outcome():
-            body = outcome_body(item, json_bytes(item.session.resource()))
+            body = outcome_body(item)
             return {"status": outcome_status(item), **body}
         case Problem():
             return {"status": item.status, "problem": item.document(request_id)}

@@ -1,11 +1,12 @@
 """A session as it is stored, and as it is shown."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
 import orjson
 
+from sessioncast_server.jsontext import json_bytes
 from sessioncast_shared import texts
 from sessioncast_shared.statuses import Status
 
@@ -38,6 +39,7 @@ class Record:
     deleted_by: str | None = None
     replaced_by: str | None = None
     model_available: bool = True
+    _json: bytes | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def state(self) -> Status:
@@ -47,6 +49,13 @@ class Record:
     def columns(self) -> dict[str, Any]:
         """The record as parameters of an INSERT."""
         return {name: getattr(self, name) for name in FIELDS}
+
+    def json(self) -> bytes:
+        """The resource as JSON, made once: the event, the answer and the entity tag all want it."""
+        if self._json is None:
+            object.__setattr__(self, "_json", json_bytes(self.resource()))
+        assert self._json is not None  # noqa: S101  narrows a type, guards nothing
+        return self._json
 
     def resource(self) -> dict[str, Any]:
         """The record as the resource."""
@@ -80,7 +89,7 @@ def gone_model(model: str) -> bytes:
     return orjson.dumps(orjson.loads(model) | {"available": False, "label": texts.MODEL_MISSING})
 
 
-FIELDS = tuple(field.name for field in fields(Record))
+FIELDS = tuple(column.name for column in fields(Record) if column.init)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import orjson
 from sessioncast_server.db.errors import ConflictError
 from sessioncast_server.db.ids import new_id
 from sessioncast_server.db.transaction import ReadTx, Staged, WriteTx
-from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.models.service import missing_models
 from sessioncast_server.problems import Problem, invalid, not_found, stale
 from sessioncast_server.sessions import refusals, statements
@@ -309,7 +308,7 @@ def _after(tx: WriteTx, record: Record) -> datetime:
 
 def emit(tx: WriteTx, type_: EventType, record: Record) -> None:
     """Stage an event with the whole session."""
-    tx.emit(session_event(type_, record, at=tx.now, data=json_bytes(record.resource())))
+    tx.emit(session_event(type_, record, at=tx.now, data=record.json()))
 
 
 def session_event(type_: EventType, record: Record, *, at: Any, data: bytes, stored: bytes | None = None) -> Staged:

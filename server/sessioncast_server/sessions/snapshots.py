@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from sessioncast_server.channels.audience import Audience
 from sessioncast_server.db.transaction import ReadTx
-from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.sessions import statements
 from sessioncast_server.sessions.record import Record
 from sessioncast_server.sessions.service import with_lost_models
@@ -23,7 +22,7 @@ def snapshot_sessions(tx: ReadTx, project_id: str, audience: Audience, room: int
         if wishes.sessions:
             rows += tx.all(statements.BY_IDS, ids=list(wishes.sessions), limit=limit)
     records = list({row.id: Record(*row) for row in rows}.values())[:limit]
-    return [json_bytes(record.resource()) for record in with_lost_models(tx, project_id, records)]
+    return [record.json() for record in with_lost_models(tx, project_id, records)]
 
 
 def sessions_of_project(tx: ReadTx, project_id: str, ids: Iterable[str]) -> set[str]:
