@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from support.lyingproxy import LyingProxy
 from support.node import NodeFactory
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +73,32 @@ async def test_a_server_that_was_there_stays(tmp_path: Path, node_factory: NodeF
     assert figures["usage"] is None
     assert "not measured" in printed
     assert node.running
+
+
+@pytest.mark.parametrize(
+    ("true", "lie", "missed"),
+    [
+        pytest.param(
+            b'\ndata: {"position":', b'\n: ta: {"position":', {"events lost", "stream faults"}, id="an event is lost"
+        ),
+        pytest.param(b'{"op":"events",', b'{"op":"vanish",', {"events lost", "stream faults"}, id="a frame is lost"),
+        pytest.param(
+            b'{"first":1,"last":', b'{"first":2,"last":', {"answers that contradict"}, id="an answer is wrong"
+        ),
+    ],
+)
+async def test_one_lie_fails_the_run(
+    tmp_path: Path, node_factory: NodeFactory, true: bytes, lie: bytes, missed: set[str]
+) -> None:
+    """One event that does not arrive, or one answer that is not true, ends a run of many with exit status 1."""
+    node = await node_factory()
+    hurried = ("--users", "10", "--seconds", "3", "--think", "0.05:0.1")
+    async with LyingProxy(node.port, true=true, lie=lie) as proxy:
+        status, figures, printed = await run(tmp_path, *hurried, "--host", proxy.url)
+        assert proxy.lies == 1, printed
+    found = {check["name"] for check in figures["checks"] if check["verdict"] == "MISSED"}
+    assert (found & CORRECT) - {"errors"} == missed, printed  # one error may be above 1 % of so few requests
+    assert status == figures["status"] == 1
 
 
 async def test_other_machines_are_not_loaded(tmp_path: Path) -> None:
