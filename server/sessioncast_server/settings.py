@@ -192,6 +192,13 @@ class Settings(BaseSettings):
     announce_queue_bytes: Bytes = Field(16 << 20, description="the same in bytes")
     announce_max_bytes: Bytes = Field(262144, description="a larger announcement carries no events, only the range")
 
+    lookup_ttl_s: Seconds = Field(10, description="how long the answer to a lookup of sessions is kept, ± 10 %")
+    lookup_max: Count = Field(10000, description="such answers kept in memory; the one not asked for longest goes")
+    lookup_max_bytes: Bytes = Field(64 << 20, description="the same in bytes")
+    lookup_body_max_bytes: Bytes = Field(262144, description="a larger answer is not kept")
+    lookup_watch_max: Count = Field(1000, description="projects whose answers are kept; of others they are read anew")
+    lookup_redis_timeout_s: Seconds = Field(0.05, description="deadline of Redis for an answer, then the store is read")
+
     @property
     def open_mode(self) -> bool:
         """Whether everybody on this machine may do everything, because no way to tell them apart is set."""

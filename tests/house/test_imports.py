@@ -42,6 +42,8 @@ SERVER: list[tuple[str, str]] = [
     ("channels.log", "channels.audience channels.encoding channels.tables db broker.base"),
     ("channels", "channels db broker.base problems observe"),
     ("transports", "transports channels *.service db web auth problems observe"),
+    ("cache", "cache"),
+    ("*.lookup", "own -own.tables *.service *.rules exchange cache channels db web auth problems observe"),
     ("console", "console web auth problems"),
     ("jobs", "jobs exchange *.service channels db problems observe"),
     ("exchange", "exchange channels web db problems observe"),
@@ -54,7 +56,7 @@ SERVER: list[tuple[str, str]] = [
 PURE = "jsontext mergepatch"
 """Functions without state, for everybody."""
 
-BACKENDS = "broker.memory broker.redis db.sqlite db.postgres"
+BACKENDS = "broker.memory broker.redis cache.redis db.sqlite db.postgres"
 MAY_NAME_BACKENDS = "app __main__ db.open db.migrate"
 
 READS_ENVIRONMENT = "sessioncast_server.settings"
