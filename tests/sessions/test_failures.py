@@ -22,6 +22,7 @@ from sessioncast_server.exchange.mutator import Mutator
 from sessioncast_server.exchange.reader import Reader
 from sessioncast_server.observe.metrics import Metrics
 from sessioncast_server.sessions.api import SessionsApi
+from sessioncast_server.sessions.lookup import Lookups
 from sessioncast_server.sessions.meter import Meter
 from sessioncast_server.sessions.start import Terms
 from sessioncast_server.web.endpoint import router, routes
@@ -142,6 +143,7 @@ def test_an_unknown_outcome_is_not_called_a_failure(error: DatabaseError, code: 
     table = SessionsApi(
         mutator,
         Reader(database, wait_s=1),
+        cast("Lookups", None),  # nothing is looked up
         terms=Terms(frozenset(), lambda: True, lambda _: True),
         meter=Meter(Metrics()),
     ).endpoints()
