@@ -17,8 +17,9 @@ export function confirmation(problem, model) {
   body.push(element("p", "warning", warning ?? texts.loss));
   if (difference) body.push(...differing(difference, existing.model, model));
   else body.push(element("p", "", `What is to be started: ${modelOf({ model })}.`));
-  body.push(element("h3", "", "The existing session"), about(existing), exporting(existing.id));
-  return { title: "Replace the session?", body, choices: [{ label: "Replace", value: confirm, danger: true }] };
+  body.push(element("h3", "", "The existing session"), about(existing));
+  const choices = [{ label: "Replace", value: confirm, danger: true }];
+  return { title: "Replace the session?", body, choices, aside: exporting(existing.id) };
 }
 
 // A session as a list of terms.
@@ -56,7 +57,7 @@ export function exporting(id) {
       said.textContent = `It could not be exported: ${error.message}`;
     }
   });
-  line.append(button, " ", said);
+  line.append(said, " ", button);
   return line;
 }
 

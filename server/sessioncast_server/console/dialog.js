@@ -30,8 +30,9 @@ export class Dialog {
   // The value of the choice; null for no, and the dialog is closed then. After a choice it stays open, so that what
   // follows from it (`during`, another question) is in its place: `close()` is the caller's.
   //
-  // `choices`: [{label, value, danger?}]; `ready`: the first choice does no harm and has the focus, else «Cancel» has.
-  ask({ title, body, choices, cancel = "Cancel", ready = false }) {
+  // `choices`: [{label, value, danger?}]; `ready`: the first choice does no harm and has the focus, else «Cancel» has;
+  // `aside`: an element beside the buttons.
+  ask({ title, body, choices, cancel = "Cancel", ready = false, aside }) {
     this.#settle?.(null);
     say(this.#title, title);
     this.#body.replaceChildren(...body);
@@ -40,7 +41,7 @@ export class Dialog {
       button.addEventListener("click", () => this.#choose(value));
       return button;
     });
-    this.#draw([...buttons, this.#cancel(cancel)], ready ? 0 : buttons.length);
+    this.#draw([...buttons, this.#cancel(cancel), ...(aside ? [aside] : [])], ready ? 0 : buttons.length);
     return new Promise((resolve) => {
       this.#settle = resolve;
     });

@@ -20,13 +20,13 @@ const CREATE = {
 // Frees a session's phase, once the reader has confirmed it.
 export async function deleteSession(dialog, session) {
   const body = [
-    element("p", "", `The ${phaseOf(session)} phase is free then. Work that is still going on in it is cancelled.`),
-    element("p", "", "What the session printed can still be exported."),
+    element("p", "", `${session.active ? "It is cancelled, and its" : "Its"} place, ${phaseOf(session)}, is free for another.`),
+    element("p", "", "What it printed can still be exported."),
     about(session),
-    exporting(session.id),
   ];
   const choices = [{ label: "Delete", value: true, danger: true }];
-  if (!(await dialog.ask({ title: "Delete this session?", body, choices }))) return;
+  const question = { title: "Delete this session?", body, choices, aside: exporting(session.id) };
+  if (!(await dialog.ask(question))) return;
   await carryOut(dialog, new Intent("DELETE", `/v1/sessions/${session.id}`), DELETE);
 }
 
