@@ -3,13 +3,15 @@
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg
 import pytest
 
-from sessioncast import ConnectionLost
+from sessioncast import Client, ConnectionLost
 from sessioncast.cli.patience import Patience
 from sessioncast.problems import problem_error
 from sessioncast_shared import texts
 from support.command import Command
+from support.node import NodeFactory
 from support.samples import AT, SESSION
 from support.scripted import Reply, ScriptedServer
 from support.waiting import until
@@ -58,6 +60,25 @@ async def test_what_cannot_be_taken_ends_with_the_servers_words(
         assert await running.ended() == 125
     assert running.out == ""
     assert running.err == f"sessioncast: {text} ({code}, request r7)\n"
+
+
+async def test_somebody_who_keeps_the_task_locked_is_waited_for(
+    node_factory: NodeFactory, migrated_postgres_url: str, tmp_path: Path
+) -> None:
+    """With a real lock on the task in PostgreSQL the command tells that it is busy, and runs once the lock is gone."""
+    env = {"SESSIONCAST_DATABASE_URL": migrated_postgres_url, "SESSIONCAST_LOCK_TIMEOUT_S": "1"}
+    node = await node_factory(env=env)
+    async with Client(node.url) as client:
+        await client.projects.put("default")
+        task = await client.tasks.create("default", "T")
+    with psycopg.connect(migrated_postgres_url) as other:
+        other.execute("SELECT id FROM task WHERE id = %s FOR NO KEY UPDATE", [task.id])
+        async with Command.exec(tmp_path, node.url, "echo", "it ran") as running:
+            await running.told(f"{texts.BUSY} (session_being_modified")
+            assert running.out == ""
+            other.rollback()
+            assert await running.ended() == 0
+    assert running.out == "it ran\n"
 
 
 async def test_reasons_are_told_only_while_somebody_waits(capsys: pytest.CaptureFixture[str]) -> None:
