@@ -15,8 +15,9 @@ from sessioncast_server.channels.audience import EVERYBODY, Audience
 from sessioncast_server.db.sqlite import path_of
 from sessioncast_server.db.statement import Statement
 from sessioncast_server.exchange import once
+from sessioncast_server.models import service as models
 from sessioncast_server.projects import service as projects
-from sessioncast_server.sessions import output
+from sessioncast_server.sessions import availability, output
 from sessioncast_server.sessions import statements as sessions
 from sessioncast_server.tasks import service as tasks
 from sessioncast_shared.events import Kind
@@ -108,7 +109,22 @@ _NEWEST = [
 ]
 
 
-CASES = [*_audiences(), *_sessions(), *_others()]
+def _models() -> Iterator[Case]:
+    key = {"model_pkey", "sqlite_autoindex_model_1"}
+    it = {"project_id": "p-7", "name": "m-7"}
+    yield "model", models._GET, it, key
+    yield "whether a model may start", models._CHECK, it, key
+    yield "changed model", models._UPDATE, it | {"new_version": 2, "new_updated_at": _AT, "new_deleted_at": None}, key
+    yield "models", models._FIRST_PAGE, {"project_id": "p-7", "limit": 9}, key
+    yield "models after one", models._NEXT_PAGE, {"project_id": "p-7", "limit": 9, "before": "m-7"}, key
+    yield "deleted models", models._DELETED, {"project_id": "p-7", "names": ["m-7", "m-8"]}, key
+    page = {"project_id": "p-7", "model_name": "m", "available": False, "after": _ID, "limit": 9}
+    yield "sessions of a model", availability.LOCK_PAGE, page, {"ix_session_live"}
+    marking = {"ids": _IDS, "available": False, "at": _AT}
+    yield "sessions to mark", availability.MARK, marking, {"session_pkey", "sqlite_autoindex_session_1"}
+
+
+CASES = [*_audiences(), *_sessions(), *_others(), *_models()]
 
 _FILL = """
 INSERT INTO project (id, created_at) SELECT 'p-' || n, {now} FROM {numbers};
@@ -124,6 +140,8 @@ INSERT INTO event (project_id, "offset", type, kind, at, task_id, session_id, da
         't-' || n % 100, 's-' || n % 300, '{{}}' FROM {numbers};
 INSERT INTO session_output (session_id, seq, stream, text, at)
     SELECT 's-' || n % 100, n, 'stdout', 'x', {now} FROM {numbers};
+INSERT INTO model (project_id, name, version, created_at, updated_at)
+    SELECT 'p-' || (n % 500), 'm-' || n, 1, {now}, {now} FROM {numbers};
 INSERT INTO idempotency_key (id, body_digest, created_at) SELECT 'k-' || n, '', {now} FROM {numbers};
 """
 
