@@ -111,12 +111,13 @@ async def test_a_server_that_is_away_is_tried_again(node: Node, console: Console
 
 
 async def test_a_server_that_hangs_can_be_left(node: Node, console: Console) -> None:
-    """While there is no answer the page says that it waits, and «Cancel» leads back to the form."""
+    """While there is no answer the page says that it waits, and Esc leads back to the form."""
     task = await _opened(node, console)
     node.freeze()
     await console.start("T", model="m")
     await console.says("Waiting for the server…")
-    await console.choose("Cancel")
+    await console.page.keyboard.press("Escape")
+    await expect(console.dialog).to_have_count(0)
     await expect(console.page.get_by_label("Model")).to_have_value("m")
     node.thaw()
     await console.page.locator("#start").get_by_role("button", name="Start").click()

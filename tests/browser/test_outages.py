@@ -165,7 +165,7 @@ async def test_a_project_too_large_for_a_snapshot_is_read_as_a_list(
     node_factory: NodeFactory, console_factory: ConsoleFactory
 ) -> None:
     """The page says so, reads the list that the snapshot names, and follows the changes from there on."""
-    node = await node_factory(env={"SESSIONCAST_SNAPSHOT_MAX": "3"})
+    node = await node_factory(env={"SESSIONCAST_SNAPSHOT_MAX": "1"})
     console = await console_factory(node)
     page = console.page
     async with Client(node.url) as client:

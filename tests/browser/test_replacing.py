@@ -15,8 +15,10 @@ from support.node import Node, NodeFactory
 from support.screen import DEADLINE_MS, Console
 
 ConsoleFactory = Callable[[Node], Awaitable[Console]]
-MODEL = {"name": "model-a", "version": "1.2", "params": {"temperature": 0.2, "tools": ["search"]}}
-OTHER = {"model": "model-b", "version": "1.2", "params": '{"temperature": 0.7}'}
+# The seed is a number that JavaScript cannot hold.
+PARAMS = {"temperature": 0.2, "tools": ["search"], "seed": 9007199254740993}
+MODEL = {"name": "model-a", "version": "1.2", "params": PARAMS}
+OTHER = {"model": "model-b", "version": "1.2", "params": '{"temperature": 0.7, "seed": 9007199254740993}'}
 
 
 @pytest.fixture

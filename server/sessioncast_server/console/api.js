@@ -59,23 +59,30 @@ export async function refusal(response) {
   return new Refused(response.status, problem.code ?? "", problem.detail ?? unknown, delay, problem);
 }
 
-async function request(path, accept) {
-  const response = await fetch(path, {
-    headers: headers({ Accept: accept }),
-    cache: "no-store",
-    signal: AbortSignal.timeout(DEADLINE_MS),
-  });
-  if (!response.ok) throw await refusal(response);
-  return response;
+// The JSON at a path. Throws Refused; an AbortError when `signal` says so.
+// `revive`: as for `JSON.parse`.
+export async function read(path, { revive, signal } = {}) {
+  const deadline = AbortSignal.timeout(DEADLINE_MS);
+  try {
+    const response = await fetch(path, {
+      headers: headers({ Accept: "application/json" }),
+      cache: "no-store",
+      signal: signal ? AbortSignal.any([signal, deadline]) : deadline,
+    });
+    if (!response.ok) throw await refusal(response);
+    return JSON.parse(await response.text(), revive);
+  } catch (error) {
+    if (error instanceof Refused) throw error;
+    signal?.throwIfAborted();
+    throw new Refused(0, "", texts.unavailable, 0);
+  }
 }
 
-// The JSON at a path. Throws Refused.
-export async function read(path) {
-  try {
-    return await (await request(path, "application/json")).json();
-  } catch (error) {
-    throw error instanceof Refused ? error : new Refused(0, "", texts.unavailable, 0);
-  }
+// A number that JavaScript would round is kept as it was written, where the browser can
+// (ECMAScript, «JSON.parse source text access»).
+export function exactly(_name, value, context) {
+  const rounded = typeof value === "number" && context?.source !== undefined && String(value) !== context.source;
+  return rounded && JSON.rawJSON ? JSON.rawJSON(context.source) : value;
 }
 
 // Ask for a change; {status, body} of the answer, body null where there is none. Asked for again with the same `key`

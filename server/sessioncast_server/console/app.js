@@ -155,7 +155,7 @@ function act(action, id) {
     const free = PHASES.find((phase) => !theirs.some((other) => other.phase === phase));
     startForm.open(board.tasks.get(id), free ?? "run");
   } else if (session !== undefined) {
-    if (action === "restart") starter.restart(session);
+    if (action === "restart") starter.restart(id);
     else deleteSession(dialog, session);
   }
 }

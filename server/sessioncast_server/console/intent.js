@@ -4,6 +4,8 @@ import { Refused, send } from "./api.js";
 import { element } from "./list.js";
 import { changeProblem } from "./problems.js";
 
+const MAX_DELAY_MS = 60_000; // a reader does not wait for longer, whatever the server asks for
+
 export class Intent {
   settled = false; // it was done, or refused for good: the next wish is another one
   #method;
@@ -52,7 +54,7 @@ export async function insist(dialog, intent, subject) {
       if (!(error instanceof Refused)) throw error;
       const { title, lines, again } = changeProblem(error, subject);
       if (!again) throw error;
-      const soonest = Date.now() + error.retryAfterMs;
+      const soonest = Date.now() + Math.min(error.retryAfterMs, MAX_DELAY_MS);
       const choices = [{ label: "Try again", value: true }];
       if (!(await dialog.ask({ title, body: paragraphs(lines), choices, ready: true }))) return null;
       delay = soonest - Date.now();

@@ -3,7 +3,8 @@
 import { texts } from "./texts.js";
 
 const UNKNOWN = "Whether the server did it is not known. Trying again does not do it twice.";
-const AGAIN = new Set(["create_failed", "unavailable", "session_being_modified", "too_many"]);
+const AGAIN = new Set(["create_failed", "unavailable", "session_being_modified"]);
+const AGAIN_STATUS = new Set([408, 429]);
 
 // Of a load that failed.
 export function loadProblem(problem) {
@@ -17,8 +18,9 @@ export function loadProblem(problem) {
 export function changeProblem(problem, subject) {
   const { title } = subject;
   if (problem.unknown) return { title: "The outcome is not known", lines: [subject.failed, UNKNOWN], again: true };
-  if (AGAIN.has(problem.code) || problem.status === 408) return { title, lines: [passingText(problem)], again: true };
-  return { title, lines: [finalText(problem, subject), ...notesOf(problem)], again: false };
+  const again = AGAIN.has(problem.code) || AGAIN_STATUS.has(problem.status);
+  if (again) return { title, lines: [passingText(problem)], again };
+  return { title, lines: [finalText(problem, subject), ...notesOf(problem)], again };
 }
 
 function passingText(problem) {

@@ -1,6 +1,6 @@
 // Starting a session, through all that may come of it.
 
-import { Refused } from "./api.js";
+import { exactly, read, Refused } from "./api.js";
 import { confirmation } from "./confirm.js";
 import { insist, Intent, tell } from "./intent.js";
 import { element } from "./list.js";
@@ -18,7 +18,7 @@ export class Wish {
 
   constructor(taskId, { phase, debug, model, params, agent }) {
     this.path = `/v1/tasks/${taskId}/sessions`;
-    this.model = { ...model, ...(params && { params: JSON.parse(params) }) };
+    this.model = { ...model, ...(params && { params: JSON.parse(params, exactly) }) };
     // The parameters go as they were typed: through JSON.parse long numbers would lose digits.
     const named = JSON.stringify(model);
     const whole = params ? `${named.slice(0, -1)},"params":${params}}` : named;
@@ -37,6 +37,7 @@ export class Wish {
 export class Starter {
   #dialog;
   #choose;
+  #restarting = false;
 
   constructor(dialog, choose) {
     this.#dialog = dialog;
@@ -49,14 +50,20 @@ export class Starter {
   }
 
   // The same model and agent anew, in place of a live session.
-  async restart(session) {
-    const { params, available, label, ...model } = session.model;
-    const wish = new Wish(session.task_id, { ...session, model, params: params ? JSON.stringify(params) : "" });
+  async restart(id) {
+    if (this.#restarting) return;
+    this.#restarting = true;
     try {
+      const find = (signal) => read(`/v1/sessions/${id}`, { revive: exactly, signal });
+      const session = await this.#dialog.during(find);
+      const { params, available, label, ...model } = session.model;
+      const wish = new Wish(session.task_id, { ...session, model, params: params ? JSON.stringify(params) : "" });
       await this.#pursue(wish, "restart", wish.intent({ on_conflict: "restart" }));
     } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-      await tell(this.#dialog, error, START);
+      if (error instanceof Refused) await tell(this.#dialog, error, START);
+      else if (error.name !== "AbortError") throw error;
+    } finally {
+      this.#restarting = false;
     }
   }
 

@@ -100,12 +100,13 @@ export class StartForm {
   }
 
   async #refused(problem) {
-    if (problem.code === "model_not_found") this.#problem("model", problem.message);
-    else if ([400, 413, 422].includes(problem.status)) this.#invalid(problem);
-    else {
+    const own = [400, 413, 422].includes(problem.status);
+    if (!own || !this.#root.open) {
       await tell(this.#dialog, problem, START);
       return;
     }
+    if (problem.code === "model_not_found") this.#problem("model", problem.message);
+    else this.#invalid(problem);
     this.#focusProblem();
   }
 
