@@ -14,7 +14,7 @@ unnecessary within a node; between nodes the lives are spread.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import structlog
@@ -54,11 +54,13 @@ class Given:
     Attributes:
         upto: position up to which it is true; not below the one it was read at.
         source: where it came from.
+        joined: whether it was loaded for another question.
     """
 
     kept: Kept
     upto: Position
     source: Source
+    joined: bool = False
 
 
 class Aside:
@@ -108,10 +110,14 @@ class Aside:
             given = await asyncio.shield(flight)
             if given is not None and (upto := self._vouch(key, given.kept)) is not None:
                 self._count("joined")
-                return Given(given.kept, upto, given.source)
+                return Given(given.kept, upto, given.source, joined=True)
             # That flight left the table before it ended: one that is there now was begun after this question.
         self._count("miss" if found is None else "stale")
-        return await asyncio.shield(self._flights.get(key) or self._fly(key))
+        return await self._second(key) if key in self._flights else await asyncio.shield(self._fly(key))
+
+    async def _second(self, key: Key) -> Given | None:
+        given = await asyncio.shield(self._flights[key])
+        return None if given is None else replace(given, joined=True)
 
     async def close(self) -> None:
         """Give up what is under way."""

@@ -1,6 +1,6 @@
 """What is kept of an answer, and where."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from sessioncast_shared.position import Position
@@ -21,12 +21,14 @@ class Kept:
         at: position of the project's channel that it was read at.
         etag: entity tag.
         body: JSON.
+        cost: statements that reading it took; not told to other nodes.
     """
 
     project: str
     at: Position
     etag: str
     body: bytes
+    cost: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

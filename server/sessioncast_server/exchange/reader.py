@@ -46,12 +46,14 @@ class Shown:
 
     Attributes:
         at: the position it was read at.
+        statements: how many it took.
     """
 
     channel: str
     at: Position
     etag: str
     body: bytes
+    statements: int
 
 
 class _NotYetError(Exception):
@@ -160,4 +162,5 @@ def _look(
 def _load(tx: ReadTx, fn: Callable[..., View], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Shown:
     view = fn(tx, *args, **kwargs)
     head = head_of(tx, view.channel)
-    return Shown(view.channel, Position(head.epoch, head.offset), view.etag, view.body())
+    body = view.body()
+    return Shown(view.channel, Position(head.epoch, head.offset), view.etag, body, tx.statements)

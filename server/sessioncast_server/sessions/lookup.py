@@ -18,6 +18,7 @@ from sessioncast_server.sessions.record import Record
 from sessioncast_server.sessions.requests import SessionsQuery
 from sessioncast_server.sessions.service import Visible, list_sessions, with_lost_models
 from sessioncast_server.tasks.service import get_task
+from sessioncast_server.web.cost import add_statements
 from sessioncast_server.web.endpoint import Call
 from sessioncast_server.web.page import page_key, page_of
 from sessioncast_shared.events import Kind
@@ -86,6 +87,7 @@ class Lookups:
         source = given.source
         if wanted is None or (wanted.epoch == given.upto.epoch and wanted.offset <= given.upto.offset):
             response = _answer(call, given)
+            add_statements(call.request.scope, given.kept.cost if source == "store" and not given.joined else 0)
         else:
             source, response = "store", await self._read(call, task_id)
         self._seconds[source].observe(time.monotonic() - began)
@@ -113,7 +115,7 @@ class Lookups:
                 return None
             raise
         self._watches.follow(shown.channel)
-        return Kept(shown.channel, shown.at, shown.etag, shown.body)
+        return Kept(shown.channel, shown.at, shown.etag, shown.body, shown.statements)
 
     def _vouch(self, key: Key, kept: Kept) -> Position | None:
         return self._watches.vouch(kept.project, key.task_id, kept.at)
