@@ -313,6 +313,8 @@ async def test_streams_see_models(api: Api, kind: Kind) -> None:
         follow(kind, api.url, work.project, token=api.token) as everything,
         follow(kind, api.url, work.project, token=api.token, wanted={"kinds": ["model"]}) as registry,
     ):
+        await everything.said("snapshot")
+        await registry.said("snapshot")
         api.delete(models(work.project, "m"))
         put(api, work.project, "m")
         await everything.counted(4)
