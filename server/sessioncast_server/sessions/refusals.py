@@ -23,20 +23,13 @@ def session_active(live: Record) -> Problem:
 
 def confirmation_required(live: Record, difference: Difference) -> Problem:
     """A replacement has to be confirmed by the id of what it replaces."""
-    return Problem(
-        409,
-        Code.CONFIRMATION_REQUIRED,
-        texts.CONFIRM,
-        warning=texts.LOSS,
-        difference={"result": difference.result, "fields": list(difference.fields)},
-        export_url=f"/v1/sessions/{live.id}/export",
-        **_confirm(live),
-    )
+    return Problem(409, Code.CONFIRMATION_REQUIRED, texts.CONFIRM, **_to_confirm(live, difference))
 
 
-def session_changed(live: Record) -> Problem:
-    """Another session than the confirmed one is live by now."""
-    return Problem(409, Code.SESSION_CHANGED, "Another session is live in this phase by now.", **_confirm(live))
+def session_changed(live: Record, difference: Difference) -> Problem:
+    """Another session than the confirmed one is live by now; it may be confirmed in its turn."""
+    detail = "Another session is live in this phase by now."
+    return Problem(409, Code.SESSION_CHANGED, detail, **_to_confirm(live, difference))
 
 
 def session_replaced(record: Record) -> Problem:
@@ -72,5 +65,11 @@ def _existing(live: Record) -> dict[str, Any]:
     return {name: resource[name] for name in _SHOWN}
 
 
-def _confirm(live: Record) -> dict[str, Any]:
-    return {"existing": _existing(live), "confirm": {"session_id": live.id}}
+def _to_confirm(live: Record, difference: Difference) -> dict[str, Any]:
+    return {
+        "warning": texts.LOSS,
+        "difference": {"result": difference.result, "fields": list(difference.fields)},
+        "existing": _existing(live),
+        "export_url": f"/v1/sessions/{live.id}/export",
+        "confirm": {"session_id": live.id},
+    }

@@ -101,7 +101,7 @@ def start_session(tx: WriteTx, task_id: str, wish: Start, *, user: str, visible:
         case Decision.CONFIRM:
             raise refusals.confirmation_required(live, difference)
         case Decision.CHANGED:
-            raise refusals.session_changed(live)
+            raise refusals.session_changed(live, difference)
         case Decision.EXISTING:
             return Outcome("existing", live, strategy)
     # Replaced first, created then: at no offset are there two live ones.
