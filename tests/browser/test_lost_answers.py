@@ -124,8 +124,12 @@ async def test_a_server_that_hangs_can_be_left(node: Node, console: Console) -> 
     await _started_once(node, console, task, 2)
 
 
-async def test_a_failure_of_the_server_names_its_request(node: Node, console: Console) -> None:
-    """UNEXPECTED comes with the id that is in the log, and no promise that trying again helps."""
+async def test_a_failure_of_the_server_names_its_request(
+    node_factory: NodeFactory, console_factory: ConsoleFactory
+) -> None:
+    """UNEXPECTED comes with the id that is in the log and with whom to ask; trying again is not offered."""
+    node = await node_factory(env={"SESSIONCAST_SUPPORT_URL": "https://support.example/"})
+    console = await console_factory(node)
     await _opened(node, console)
     problem = {"code": "unexpected", "detail": texts.UNEXPECTED, "status": 500, "request_id": "abc-123"}
     await console.page.route(
@@ -134,6 +138,8 @@ async def test_a_failure_of_the_server_names_its_request(node: Node, console: Co
     await console.start("T", model="m")
     await console.says(texts.UNEXPECTED, "Request abc-123")
     await expect(console.dialog.get_by_role("button", name="Try again")).to_have_count(0)
+    support = console.dialog.get_by_role("link", name="Contact Support")
+    await expect(support).to_have_attribute("href", "https://support.example/")
     await console.choose("Close")
 
 

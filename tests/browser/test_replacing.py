@@ -2,19 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 import psycopg
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Locator, expect
 
 from sessioncast import Client, Session, Task
 from sessioncast_shared import texts
 from support.node import Node, NodeFactory
 from support.screen import DEADLINE_MS, Console
+from support.vitals import until_so
 
 ConsoleFactory = Callable[[Node], Awaitable[Console]]
+CHANGED = "Another session is live in this phase by now."
 # The seed is a number that JavaScript cannot hold.
 PARAMS = {"temperature": 0.2, "tools": ["search"], "seed": 9007199254740993}
 MODEL = {"name": "model-a", "version": "1.2", "params": PARAMS}
@@ -87,18 +89,24 @@ async def test_of_two_tabs_one_replaces(
         await tab.open("demo")
         await tab.start("T", model=model)
         await tab.says(texts.CONFIRM)
-    await console.choose("Replace")
-    winner = await console.selected()
-    await other.choose("Replace")
-    await other.says("Another session is live in this phase by now.", texts.CONFIRM, texts.LOSS)
-    await expect(other.dialog.locator("dd").first).to_have_text("model-b")
-    await expect(other.dialog.get_by_role("button", name="Cancel")).to_be_focused()
-    assert [it.id for it in await _live_now(node, live)] == [winner]
-    await other.choose("Replace")
-    second = await other.selected()
+    await asyncio.gather(console.choose("Replace"), other.choose("Replace"))
+    late = other.page.get_by_text(CHANGED), console.page.get_by_text(CHANGED)
+    await until_so(lambda: _any(late), lambda: "one of them to be told")
+    (winner, model), (loser, _) = ((console, "model-b"), (other, "model-c"))[:: 1 if await late[0].count() else -1]
+    first = await winner.selected()
+    await loser.says(CHANGED, texts.CONFIRM, texts.LOSS)
+    await expect(loser.dialog.locator("dd").first).to_have_text(model)
+    await expect(loser.dialog.get_by_role("button", name="Cancel")).to_be_focused()
+    assert [it.id for it in await _live_now(node, live)] == [first]
+    await loser.choose("Replace")
+    second = await loser.selected()
     assert [it.id for it in await _live_now(node, live)] == [second]
-    assert f'"confirm":{{"session_id":"{winner}"}}' in (other.starts[-1].post_data or "")
-    await expect(console.page.locator("#detail-notice")).to_contain_text("was replaced", timeout=DEADLINE_MS)
+    assert f'"confirm":{{"session_id":"{first}"}}' in (loser.starts[-1].post_data or "")
+    await expect(winner.page.locator("#detail-notice")).to_contain_text("was replaced", timeout=DEADLINE_MS)
+
+
+async def _any(texts: Iterable[Locator]) -> bool:
+    return any([await text.count() for text in texts])
 
 
 async def test_a_session_is_restarted(node: Node, console: Console, live: Session) -> None:
@@ -223,3 +231,29 @@ async def test_all_sessions_of_a_phase_are_listed(node: Node, console: Console, 
     await console.choose("Delete")
     await expect(links).to_have_count(1, timeout=DEADLINE_MS)
     await expect(links).to_have_attribute("data-session", live.id)
+
+
+@pytest.mark.parametrize(("width", "height"), [(800, 600), (390, 640)])
+async def test_dialogs_fit_small_windows(node: Node, console: Console, live: Session, width: int, height: int) -> None:
+    """However much there is to say, it scrolls between the question and its answers, and nothing sticks out."""
+    page = console.page
+    await page.set_viewport_size({"width": width, "height": height})
+    await console.open("demo")
+    params = json.dumps({f"parameter-{'long' * 20}-{number}": "x" * 200 for number in range(30)})
+    await console.fill("T", model="m" * 200, params=params)
+    await _fits(page.locator("#start"), width, height)
+    await page.locator("#start").get_by_role("button", name="Start").click()
+    await console.says(texts.CONFIRM)
+    await _fits(console.dialog, width, height)
+    for seen in (console.dialog.locator("h2"), *await console.dialog.get_by_role("button").all()):
+        await expect(seen).to_be_in_viewport(ratio=1)
+    await expect(console.dialog.get_by_text(texts.LOSS)).to_be_in_viewport(ratio=1)
+
+
+async def _fits(dialog: Locator, width: int, height: int) -> None:
+    box = await dialog.bounding_box()
+    assert box is not None
+    assert (box["x"] >= 0, box["y"] >= 0) == (True, True)
+    assert (box["x"] + box["width"] <= width, box["y"] + box["height"] <= height) == (True, True)
+    assert await dialog.evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")
+    assert await dialog.evaluate("() => document.documentElement.scrollWidth") == width

@@ -104,6 +104,20 @@ async def test_mistakes_stand_beside_their_fields(console: Console, task: Task) 
     await console.selected()
 
 
+async def test_a_form_is_closed_with_its_project(node: Node, console: Console, task: Task) -> None:
+    """Who goes back to another project while a form is open is not left with the form of the first."""
+    async with Client(node.url) as client:
+        await client.projects.put("other")
+    await console.page.get_by_label("Project").fill("other")
+    await console.page.get_by_role("button", name="Show").click()
+    await expect(console.page.get_by_text("No tasks yet.")).to_be_visible(timeout=DEADLINE_MS)
+    await console.page.go_back()
+    await console.fill("T", model="m")
+    await console.page.go_forward()
+    await expect(console.page.locator("dialog[open]")).to_have_count(0)
+    await expect(console.page.get_by_text("No tasks yet.")).to_be_visible(timeout=DEADLINE_MS)
+
+
 async def test_a_task_is_made_by_its_title(console: Console, task: Task) -> None:
     """A title and Enter make a task, once however often it is pressed; a blank one makes none."""
     page = console.page

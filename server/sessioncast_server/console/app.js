@@ -204,6 +204,7 @@ read("/console/config.json").then(
     if (!config.support_url) return;
     notice.support(config.support_url);
     selection.notice.support(config.support_url);
+    dialog.support = config.support_url;
   },
   () => {}, // the page works without a support address
 );

@@ -6,6 +6,7 @@ const PATIENCE_MS = 400;
 
 // `root`: a <dialog> with a heading, a body and a row of buttons.
 export class Dialog {
+  support = ""; // address of those who can help
   #root;
   #title;
   #body;

@@ -62,10 +62,12 @@ export async function insist(dialog, intent, subject) {
   }
 }
 
-// What repeating does not help against, told.
+// What repeating does not help against, told; with whom to ask, where it is a fault of the server's.
 export async function tell(dialog, problem, subject) {
   const { title, lines } = changeProblem(problem, subject);
-  await dialog.ask({ title, body: paragraphs(lines), choices: [], cancel: "Close" });
+  const aside = problem.status >= 500 && dialog.support ? element("a", "", "Contact Support") : null;
+  if (aside) aside.href = dialog.support;
+  await dialog.ask({ title, body: paragraphs(lines), choices: [], cancel: "Close", aside });
 }
 
 function paragraphs(lines) {
