@@ -4,46 +4,10 @@ import random
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from support.api import Api, problem
+from support.lookups import Figures, warm
 from support.waiting import wait_until
-
-
-class Figures:
-    """What the node has counted of lookups."""
-
-    def __init__(self, api: Api) -> None:
-        self._samples = {
-            (sample.name.removeprefix("sessioncast_"), *sample.labels.values()): sample.value
-            for family in text_string_to_metric_families(api.get("/metrics").text)
-            for sample in family.samples
-            if "lookup" in sample.name
-        }
-
-    def outcome(self, name: str) -> float:
-        """Lookups that came out so."""
-        return self._samples["lookup_cache_total", name]
-
-    def source(self, name: str) -> float:
-        """Lookups that were answered from there."""
-        return self._samples["session_lookup_seconds_count", name]
-
-    @property
-    def entries(self) -> float:
-        """Answers in memory."""
-        return self._samples["lookup_cache_entries",]
-
-
-def warm(api: Api, path: str, **params: Any) -> None:
-    """Return once a lookup is answered from memory."""
-
-    def is_warm() -> bool:
-        before = Figures(api).outcome("hit")
-        api.ok(api.get(path, params=params), 200)
-        return Figures(api).outcome("hit") > before
-
-    wait_until(is_warm, "a lookup to be answered from memory")
 
 
 def shown(api: Api, path: str, **params: Any) -> list[dict[str, Any]]:
@@ -75,7 +39,8 @@ def test_an_own_change_is_seen_by_the_next_lookup(api: Api) -> None:
     dice = random.Random(11)
     work = api.work()
     session = work.session()
-    for view in ({"phase": "run"}, {}, {"debug": False}, {"phase": "run", "debug": False}):
+    views: list[dict[str, Any]] = [{"phase": "run"}, {}, {"debug": False}, {"phase": "execute", "debug": False}]
+    for view in views:
         warm(api, work.path, **view)
     for number in range(200):
         match dice.randrange(4):
@@ -87,14 +52,13 @@ def test_an_own_change_is_seen_by_the_next_lookup(api: Api) -> None:
                 last = api.ok(api.post(f"/v1/sessions/{session['id']}/output", chunks), 200)["last"]
                 session = {**session, "output_seq": last}
             case 2:
-                wish = {"on_conflict": "replace", "confirm": {"session_id": session["id"]}}
+                wish: dict[str, Any] = {"on_conflict": "replace", "confirm": {"session_id": session["id"]}}
                 session = api.ok(work.start(f"m-{number}", **wish), 201)["session"]
             case 3:
                 api.ok(api.delete(f"/v1/sessions/{session['id']}"), 204)
                 assert shown(api, work.path, phase="run") == []
                 session = work.session()
-        view = dice.choice([{"phase": "run"}, {}, {"debug": False}, {"phase": "execute", "debug": False}])
-        found = shown(api, work.path, **view)
+        found = shown(api, work.path, **dice.choice(views))
         assert [(each["id"], each["version"], each["output_seq"]) for each in found] == [
             (session["id"], session["version"], session["output_seq"])
         ]
