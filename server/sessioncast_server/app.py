@@ -197,6 +197,7 @@ class Application:
                 meter=meter,
                 items_max=settings.bulk_max,
                 chunk=settings.bulk_chunk,
+                patience_s=settings.lock_timeout_s,
             ).endpoints(),
             *ExportApi(database).endpoints(),
             *FlagsApi(mutator, database, self.flags, changed=self._flag_changed, metrics=self.metrics).endpoints(),

@@ -4,8 +4,10 @@ Tasks and sessions that somebody else has locked are passed over and left to the
 for one of them here would keep all the others locked, and two that wait for each other's would never end.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -93,7 +95,7 @@ def replace_many(
             case Decision.CONFIRM:
                 return refusals.confirmation_required(live, difference)
             case Decision.CHANGED:
-                return refusals.session_changed(live)
+                return refusals.session_changed(live, difference)
         created, replaced = writes.replace(place, wish.start, live)
         occupied.live[place.slot] = created
         return Outcome("replaced", created, "pessimistic", replaced, reason_of(difference))
@@ -165,6 +167,7 @@ class _Writes:
     def __init__(self, tx: WriteTx, user: str) -> None:
         self._tx = tx
         self._user = user
+        self._beside: Counter[Place] = Counter()
         self._removed: list[dict[str, Any]] = []
         self._created: list[dict[str, Any]] = []
 
@@ -178,6 +181,11 @@ class _Writes:
             user=self._user,
             **rest,
         )
+        if record.slot is None:
+            # The newest keeps the slot one day: of several in a place it has to be the one of the last item.
+            at = record.created_at + timedelta(microseconds=self._beside[place])
+            record = replace(record, created_at=at, updated_at=at, last_activity_at=at)
+            self._beside[place] += 1
         self._created.append(record.columns())
         emit(self._tx, EventType.SESSION_CREATED, record)
         return record

@@ -1,5 +1,6 @@
 """Many replacements and deletions with one request: a few transactions, each made once, each of whole tasks."""
 
+import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -7,12 +8,13 @@ import orjson
 from starlette.responses import Response
 
 from sessioncast_server.auth.principal import Scope
+from sessioncast_server.channels.log import head_of
 from sessioncast_server.db.database import Database
 from sessioncast_server.db.errors import CommitUnknownError, DatabaseError, UnavailableError
 from sessioncast_server.db.transaction import ReadTx, WriteTx
 from sessioncast_server.exchange.mutator import Mutator
 from sessioncast_server.jsontext import json_bytes
-from sessioncast_server.problems import Problem, invalid, problem_of
+from sessioncast_server.problems import Problem, busy, invalid, problem_of
 from sessioncast_server.projects.service import get_project
 from sessioncast_server.sessions import requests
 from sessioncast_server.sessions.bulk import Delete, Deleted, Item, Replace, delete_many, replace_many
@@ -24,6 +26,7 @@ from sessioncast_server.web.answer import Answer
 from sessioncast_server.web.endpoint import Call, Endpoint
 from sessioncast_shared import resources
 from sessioncast_shared.codes import Code
+from sessioncast_shared.position import Position
 
 T = TypeVar("T", Replace, Delete)
 
@@ -34,10 +37,20 @@ class BulkApi:
     Args:
         items_max: items that one request may have.
         chunk: tasks in one transaction: so long others may have to wait for it.
+        patience_s: seconds that the locked items of a request are waited for, all of them together; the one that is
+            waited for when they are over has its own time-out.
     """
 
     def __init__(
-        self, database: Database, mutator: Mutator, *, terms: Terms, meter: Meter, items_max: int, chunk: int
+        self,
+        database: Database,
+        mutator: Mutator,
+        *,
+        terms: Terms,
+        meter: Meter,
+        items_max: int,
+        chunk: int,
+        patience_s: float,
     ) -> None:
         self._database = database
         self._mutator = mutator
@@ -45,6 +58,7 @@ class BulkApi:
         self._meter = meter
         self._items_max = items_max
         self._chunk = chunk
+        self._patience_s = patience_s
 
     def endpoints(self) -> list[Endpoint]:
         """The endpoint table."""
@@ -69,23 +83,23 @@ class BulkApi:
         replacing = [_replace(item) for item in body.replace]
         deleting = [Delete(requests.canonical_id(item.session_id), item.version) for item in body.delete]
         owners = await self._database.read(_owners, project_id, [item.session_id for item in deleting])
-        run = _Run(call, self._mutator, self._meter, self._chunk)
+        run = _Run(call, self._mutator, self._meter, chunk=self._chunk, patience_s=self._patience_s)
         terms, see = self._terms, call.principal.may_see
         replaced = await run.all(
             "replace",
             replacing,
             lambda item: item.task_id,
             lambda items: (_replace_chunk, project_id, items, user, terms),
-            lambda item: (_replace_one, item, user, see, terms),
+            lambda item: (_replace_one, project_id, item, user, see, terms),
         )
         deleted = await run.all(
             "delete",
             deleting,
             lambda item: owners.get(item.session_id, item.session_id),
             lambda items: (_delete_chunk, project_id, items, user),
-            lambda item: (_delete_one, item, user, see),
+            lambda item: (_delete_one, project_id, item, user, see),
         )
-        headers = {} if run.position is None else {"X-Position": run.position}
+        headers = {} if run.position is None else {"X-Position": str(run.position)}
         shown = {"replace": replaced, "delete": deleted}
         return Answer(207, json_bytes(shown), headers).response(call.request_id)
 
@@ -94,15 +108,17 @@ class _Run:
     """One request on its way through its transactions.
 
     Attributes:
-        position: of the last event that was written for it, now or when it was made before.
+        position: where all that its items show can be seen; of its last event, if there is one, whether it was
+            written now or when the request was made before.
     """
 
-    def __init__(self, call: Call, mutator: Mutator, meter: Meter, chunk: int) -> None:
-        self.position: str | None = None
+    def __init__(self, call: Call, mutator: Mutator, meter: Meter, *, chunk: int, patience_s: float) -> None:
+        self.position: Position | None = None
         self._call = call
         self._mutator = mutator
         self._meter = meter
         self._chunk = chunk
+        self._patience_s = patience_s
         self._away = False
 
     async def all(
@@ -125,9 +141,14 @@ class _Run:
             bodies = await self._apply(part, len(indexes), *many([items[index] for index in indexes]))
             for index, body in zip(indexes, bodies, strict=True):
                 shown[index] = body
-        for index, body in enumerate(shown):
-            if body is None:  # somebody else had it locked: now it is waited for, alone
-                (shown[index],) = await self._apply(f"{name}/one/{index}", 1, *one(items[index]))
+        # What somebody else had locked is waited for now, alone.
+        for left in [index for index, body in enumerate(shown) if body is None]:
+            item: T = items[left]
+            began = time.monotonic()
+            # A stranger may have locked all of them, and whoever asks does not wait a thousand times.
+            work: tuple[Any, ...] = one(item) if self._patience_s > 0 else (_without_waiting, *many([item]))
+            (shown[left],) = await self._apply(f"{name}/one/{left}", 1, *work)
+            self._patience_s -= time.monotonic() - began
         return shown
 
     async def _apply(self, part: str, count: int, fn: Callable[..., Answer], *rest: Any) -> list[Any]:
@@ -141,16 +162,27 @@ class _Run:
             problem = problem_of(error)
             if problem.code is Code.KEY_REUSED:
                 raise
+            if isinstance(error, DatabaseError):
+                self._meter.failed(error)
             # A store that is away is not asked again and again: each time would take as long as the first.
             self._away = isinstance(error, UnavailableError | CommitUnknownError)
             return [item_body(problem, self._call.request_id)] * count
         answer = written.value
-        self.position = str(written.position) if written.position else answer.headers.get("X-Position", self.position)
+        self._reach(written.position or Position.parse(answer.headers["X-Position"]), now=answer.note is not None)
         for outcome in answer.note or ():
             if isinstance(outcome, Outcome) and outcome.reason is not None:
                 self._meter.replaced(outcome.reason)
         bodies: list[Any] = orjson.loads(answer.body)
+        for body in bodies:
+            if body is not None and "problem" in body:
+                body["problem"]["request_id"] = self._call.request_id
         return bodies
+
+    def _reach(self, position: Position, *, now: bool) -> None:
+        """The furthest counts: of a repeated request, parts that were made before follow such as are made now."""
+        known = self.position
+        if known is None or (position.offset > known.offset if position.epoch == known.epoch else now):
+            self.position = position
 
 
 def _chunks(items: Sequence[T], owner: Callable[[T], Hashable], size: int) -> Iterator[list[int]]:
@@ -179,23 +211,42 @@ def _owners(tx: ReadTx, project_id: str, session_ids: list[str]) -> dict[str, st
 
 
 def _replace_chunk(tx: WriteTx, project_id: str, items: list[Replace], user: str, terms: Terms) -> Answer:
-    return _answer(replace_many(tx, project_id, items, user=user, terms=terms))
+    return _answer(tx, project_id, replace_many(tx, project_id, items, user=user, terms=terms))
 
 
-def _replace_one(tx: WriteTx, item: Replace, user: str, visible: Callable[[str], bool], terms: Terms) -> Answer:
+def _replace_one(
+    tx: WriteTx, project_id: str, item: Replace, user: str, visible: Callable[[str], bool], terms: Terms
+) -> Answer:
     outcome = start_session(tx, item.task_id, item.start, user=user, visible=visible, terms=terms)
-    return _answer([outcome])
+    return _answer(tx, project_id, [outcome])
 
 
 def _delete_chunk(tx: WriteTx, project_id: str, items: list[Delete], user: str) -> Answer:
-    return _answer(delete_many(tx, project_id, items, user=user))
+    return _answer(tx, project_id, delete_many(tx, project_id, items, user=user))
 
 
-def _delete_one(tx: WriteTx, item: Delete, user: str, visible: Callable[[str], bool]) -> Answer:
+def _delete_one(tx: WriteTx, project_id: str, item: Delete, user: str, visible: Callable[[str], bool]) -> Answer:
     versions = None if item.version is None else frozenset({item.version})
     delete_session(tx, item.session_id, hold=Hold(versions=versions), user=user, visible=visible)
-    return _answer([Deleted()])
+    return _answer(tx, project_id, [Deleted()])
 
 
-def _answer(items: Sequence[Item | None]) -> Answer:
-    return Answer(207, json_bytes([None if item is None else item_body(item) for item in items]), note=items)
+def _without_waiting(tx: WriteTx, fn: Callable[..., Answer], *rest: Any) -> Answer:
+    """The answer of `fn`, unless something was locked.
+
+    Raises:
+        Problem: 409 `session_being_modified`; nothing is kept of it.
+    """
+    answer = fn(tx, *rest)
+    if any(item is None for item in answer.note):
+        raise busy()
+    return answer
+
+
+def _answer(tx: WriteTx, project_id: str, items: Sequence[Item | None]) -> Answer:
+    headers = {}
+    if not tx.staged:
+        head = head_of(tx, project_id)
+        headers["X-Position"] = f"{head.epoch}:{head.offset}"
+    shown = [None if item is None else item_body(item) for item in items]
+    return Answer(207, json_bytes(shown), headers, items)

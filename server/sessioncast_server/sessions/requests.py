@@ -117,5 +117,8 @@ class OutputQuery(ReadQuery):
 
 
 def canonical_id(text: str) -> str:
-    """An id as it is stored; what is no UUID stays as it is and names nothing."""
-    return text.lower() if is_uuid(text) else text
+    """An id as it is stored; empty for what is no UUID, for nothing has such an id.
+
+    No database is asked for it: PostgreSQL refuses the whole statement for a NUL in one of a thousand ids.
+    """
+    return text.lower() if is_uuid(text) else ""
