@@ -17,7 +17,7 @@ SIZES = (1, 10, 100)
 
 @dataclass(frozen=True)
 class Populated:
-    """A project with so many tasks, and as many sessions in the phase `run` of the first, all but one replaced.
+    """A project with so many tasks and models, and as many replaced sessions of the first task.
 
     Attributes:
         sessions: the live session of each task.
@@ -48,11 +48,13 @@ class Asker:
         assert self.client.put(f"/v1/projects/{project}", json={}).status_code == 201
         tasks = [self.post(f"/v1/projects/{project}/tasks", {"title": "T"})["id"] for _ in range(count)]
         sessions = [self._printed(task) for task in tasks]
-        for _ in range(count - 1):
+        for _ in range(count):
             wish = {"on_conflict": "replace", "confirm": {"session_id": sessions[0]}}
             sessions[0] = self._printed(tasks[0], model=f"m-{sessions[0]}", **wish)
         for number in range(count - 1):
             self._print(sessions[0], f"line {number}")
+        for number in range(count):  # last, for once there is one no other will do
+            assert self.client.put(f"/v1/projects/{project}/models/m-{number}", json={}).status_code == 201
         epoch = self.client.get(f"/v1/projects/{project}").headers["x-position"].partition(":")[0]
         return Populated(project, tasks, sessions, epoch)
 
@@ -98,6 +100,7 @@ def test_the_size_of_an_answer_costs_no_statements(asker: Asker) -> None:
         reads = {
             "tasks": asker.get(f"/v1/projects/{place.project}/tasks", params={"limit": 200}),
             "sessions": asker.get(f"/v1/tasks/{first}/sessions", params={"limit": 200, "include_deleted": True}),
+            "models": asker.get(f"/v1/projects/{place.project}/models", params={"limit": 200}),
             "output": asker.get(f"/v1/sessions/{session}/output", params={"limit": 200}),
         }
         polls = {
@@ -105,7 +108,8 @@ def test_the_size_of_an_answer_costs_no_statements(asker: Asker) -> None:
             "snapshot of tasks": asker.poll(place, task=place.tasks),
             "snapshot of sessions": asker.poll(place, session=place.sessions),
         }
-        assert {name: len(page["data"]) for name, (page, _) in reads.items()} == dict.fromkeys(reads, count)
+        lengths = {name: len(page["data"]) for name, (page, _) in reads.items()}
+        assert lengths == dict.fromkeys(reads, count) | {"sessions": count + 1}
         shown = {name: len(answer["resources"]) for name, (answer, _) in polls.items()}
         assert shown == dict(zip(polls, (2 * count, 2 * count, count), strict=True))
         exported, cost = asker.get(f"/v1/sessions/{session}/export")

@@ -10,9 +10,10 @@ from starlette.testclient import TestClient
 from sessioncast_server.app import Application
 from sessioncast_server.settings import load
 from support.cluster import make_schema
+from support.gate import Gate
 from support.postgres import Postgres
 from support.statements import CountedReads
-from support.waiting import wait_until
+from support.waiting import DEADLINE_S, wait_until
 
 
 class Figures:
@@ -80,6 +81,26 @@ def test_pools_and_size_are_shown(database_url: str) -> None:
         for pool in pools:
             for reason in ("connection", "io", "pool", "deadline", "queue"):
                 assert figures.get("pool_failures_total", pool=pool, reason=reason) == 0
+
+
+def test_who_waits_too_long_for_a_connection_is_told_to_come_back(migrated_postgres_url: str) -> None:
+    """A read that finds the only connection busy for longer than it may wait is 503 `unavailable`, and counted."""
+    settings = {"SESSIONCAST_POSTGRES_READ_THREADS": "1", "SESSIONCAST_POOL_WAIT_S": "0.2"}
+    gate = Gate()
+    with _served(migrated_postgres_url, **settings) as (application, client):
+        assert client.put("/v1/projects/p", json={}).status_code == 201
+        wait_until(lambda: bool(Figures(client).get("database_bytes")), "the size to be measured")
+        assert client.portal is not None
+        busy = client.portal.start_task_soon(application.database.read, gate)
+        wait_until(gate.entered.is_set, "the connection to be busy")
+        assert Figures(client).get("pool_connections", pool="read", state="active") == 1
+        answer = client.get("/v1/projects/p")
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert answer.headers["retry-after"]
+        assert Figures(client).get("pool_failures_total", pool="read", reason="pool") == 1
+        gate.open()
+        busy.result(DEADLINE_S)
+        assert client.get("/v1/projects/p").status_code == 200
 
 
 def test_a_database_that_is_down_is_seen_in_the_pools(own_postgres: Postgres) -> None:
