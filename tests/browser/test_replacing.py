@@ -248,6 +248,10 @@ async def test_dialogs_fit_small_windows(node: Node, console: Console, live: Ses
     for seen in (console.dialog.locator("h2"), *await console.dialog.get_by_role("button").all()):
         await expect(seen).to_be_in_viewport(ratio=1)
     await expect(console.dialog.get_by_text(texts.LOSS)).to_be_in_viewport(ratio=1)
+    for _ in range(2):
+        await page.keyboard.press("Shift+Tab")
+    await page.keyboard.press("End")
+    await expect(console.dialog.locator("li").last).to_be_in_viewport()
 
 
 async def _fits(dialog: Locator, width: int, height: int) -> None:

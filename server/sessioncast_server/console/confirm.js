@@ -15,9 +15,10 @@ export function confirmation(problem, model) {
   if (changed) body.push(element("p", "fresh", problem.message));
   body.push(element("p", "", changed ? texts.confirm : problem.message));
   body.push(element("p", "warning", warning ?? texts.loss));
+  body.push(element("h3", "", "The existing session"), about(existing));
+  // Last, for there may be much of it.
   if (difference) body.push(...differing(difference, existing.model, model));
   else body.push(element("p", "", `What is to be started: ${modelOf({ model })}.`));
-  body.push(element("h3", "", "The existing session"), about(existing));
   const choices = [{ label: "Replace", value: confirm, danger: true }];
   return { title: "Replace the session?", body, choices, aside: exporting(existing.id) };
 }
@@ -44,7 +45,7 @@ export function about(session) {
 
 // A button that downloads a session's export.
 export function exporting(id) {
-  const line = element("p");
+  const line = element("p", "aside");
   const button = element("button", "", "Export the session");
   const said = element("span", "quiet");
   button.type = "button";

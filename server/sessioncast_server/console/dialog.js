@@ -88,6 +88,7 @@ export class Dialog {
     }
     for (const button of row) if (button.tagName === "BUTTON") button.type = "button";
     this.#buttons.replaceChildren(...row);
+    this.#body.tabIndex = this.#body.scrollHeight > this.#body.clientHeight ? 0 : -1; // to be scrolled by keyboard
     row[focused].focus();
   }
 

@@ -65,7 +65,7 @@ export async function insist(dialog, intent, subject) {
 // What repeating does not help against, told; with whom to ask, where it is a fault of the server's.
 export async function tell(dialog, problem, subject) {
   const { title, lines } = changeProblem(problem, subject);
-  const aside = problem.status >= 500 && dialog.support ? element("a", "", "Contact Support") : null;
+  const aside = problem.status >= 500 && dialog.support ? element("a", "aside", "Contact Support") : null;
   if (aside) aside.href = dialog.support;
   await dialog.ask({ title, body: paragraphs(lines), choices: [], cancel: "Close", aside });
 }
