@@ -261,7 +261,7 @@ async def test_a_load_ahead_asks_the_store() -> None:
     assert found.left_s == 3
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(
     script=st.lists(
         st.tuples(st.sampled_from(["write", "ask", "ask", "read", "land", "hear", "wait"]), st.integers(0, 5)),

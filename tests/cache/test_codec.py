@@ -2,7 +2,7 @@
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessioncast_server.cache.base import Kept, Key
@@ -13,6 +13,7 @@ KEY = Key("01234567-89ab-7def-8123-456789abcdef", "run.*")
 KEPT = Kept("p", Position("e", 7), '"e:7"', b'{"data": [1]}')
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 10**18 - 1))
 def test_an_answer_survives(body: bytes, offset: int) -> None:
     """Whatever its body."""
@@ -25,12 +26,14 @@ def test_names_are_in_one_slot_and_no_others() -> None:
     assert name_of(KEY) == "sessioncast:lookup:{01234567-89ab-7def-8123-456789abcdef}:run.*"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100))
 def test_garbage_is_no_answer(garbage: bytes) -> None:
     """No bytes make it fail."""
     assert decode(KEY, garbage) is None
 
 
+@settings(deadline=None)
 @given(st.integers(0, 300), st.integers(1, 255))
 def test_one_wrong_byte_is_no_other_answer(at: int, change: int) -> None:
     """With any byte changed it is no answer, or the same body: never another one."""

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessioncast_server.cache.base import Kept, Key
@@ -24,6 +24,7 @@ def kept(size: int) -> Kept:
     return Kept("p", Position("e", 1), '"t"', b"x" * size)
 
 
+@settings(deadline=None)
 @given(steps, st.integers(1, 5), st.integers(1, 5))
 async def test_what_is_kept_is_what_was_asked_for_last(
     script: list[tuple[str, int, int]], entries: int, large: int

@@ -148,6 +148,21 @@ async def test_who_gives_up_spoils_nothing_for_others(cache: RedisCache, clock: 
     assert found is None
 
 
+async def test_the_rights_that_are_documented_are_enough(own_valkey: Valkey, clock: Ticks) -> None:
+    """A user as docs/redis.md makes it keeps and finds answers; without the keys it finds none, and that is all."""
+    rules = "on >word resetkeys ~sessioncast:lookup:* resetchannels &sessioncast:* -@all +@pubsub +@connection"
+    with redis.Redis.from_url(own_valkey.url) as admin:
+        admin.execute_command("ACL", "SETUSER", "able", *rules.split(), "+getrange", "+pttl", "+set")
+        admin.execute_command("ACL", "SETUSER", "unable", *rules.split())
+    for user, finds in (("able", True), ("unable", False)):
+        url = own_valkey.url.replace("redis://", f"redis://{user}:word@")
+        cache = RedisCache(url, limits=RedisCacheLimits(timeout_s=20), clock=clock)
+        await cache.put(KEY, kept(), 60)
+        clock.now += 3
+        assert (await cache.get(KEY) is not None) is finds
+        await cache.close()
+
+
 def test_only_urls_of_redis_are_taken(clock: Ticks) -> None:
     """What is none is refused when the cache is made."""
     with pytest.raises(ValueError, match="scheme"):
