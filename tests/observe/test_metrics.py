@@ -27,6 +27,9 @@ PROMISED = {
     "sessioncast_pool_wait_seconds",
     "sessioncast_pool_failures",
     "sessioncast_database_bytes",
+    "sessioncast_session_lookup_seconds",
+    "sessioncast_lookup_cache",
+    "sessioncast_lookup_cache_entries",
     "process_cpu_seconds",
 }
 
