@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 
 import gevent
 import orjson
+from geventhttpclient.response import HTTPConnectionClosed
 from locust import FastHttpUser, between, constant, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
@@ -25,6 +26,9 @@ from swarm.streams import SseStream, Stream, WebSocketStream
 from swarm.worker import Worker, WrongAnswerError
 from swarm.world import World, read_world
 
+_CLOSED = (HTTPConnectionClosed, ConnectionResetError, BrokenPipeError)
+"""How it ends when a request meets the close of a connection that was idle for too long. It is sent once more, as
+browsers do, and that is told; a machine that stands still for seconds is all it takes."""
 _CATCH_UP_S = 10.0
 """How long streams may take to hear of the last change, once nobody changes anything any more."""
 
@@ -171,20 +175,31 @@ class Person(FastHttpUser):
         self, operation: str, method: str, path: str, body: Any, good: Callable[[int, Any], str | None]
     ) -> tuple[int, Any, str | None]:
         data = None if body is None else orjson.dumps(body).decode()
-        with self.client.request(
-            method, path, name=operation, data=data, headers=self.headers, catch_response=True
-        ) as response:
-            try:
-                document = orjson.loads(response.content or b"null")
-            except orjson.JSONDecodeError:
-                document = None
-            wrong = good(response.status_code, document)
-            if wrong is None:
-                response.success()
-            else:
-                response.failure(wrong)
+        for attempt in range(2):
+            with self.client.request(
+                method, path, name=operation, data=data, headers=self.headers, catch_response=True
+            ) as response:
+                error = getattr(response, "error", None) if response.status_code == 0 else None
+                if attempt == 0 and isinstance(error, _CLOSED):
+                    RUN.measures[operation].resent += 1
+                    response.success()
+                    continue
+                document = repr(error) if error is not None else _document(response.content)
+                wrong = good(response.status_code, document)
+                if wrong is None:
+                    response.success()
+                else:
+                    response.failure(wrong)
+                break
         position = None if response.headers is None else response.headers.get("X-Position")
         return response.status_code, document, position
+
+
+def _document(content: bytes | None) -> Any:
+    try:
+        return orjson.loads(content or b"null")
+    except orjson.JSONDecodeError:
+        return None
 
 
 class Reader(Person):

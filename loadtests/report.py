@@ -30,9 +30,10 @@ def _line(name: str, made: Operation, seconds: float) -> str:
     quantiles = f"{made.quantile_ms(0.5):>8.2f} {made.quantile_ms(0.99):>8.2f} {made.quantile_ms(0.999):>9.2f}"
     refused = ", ".join(f"{count} × {code}" for code, count in sorted(made.outcomes.items()))
     wrong = ", ".join(f"{count} × {code}" for code, count in sorted(made.errors.items()))
+    notes = [refused, f"{made.resent} × sent again" if made.resent else "", f"ERRORS: {wrong}" if wrong else ""]
     return (
         f"{name:<12} {made.count:>8,} {made.count / seconds:>8.1f} {quantiles} {made.errors.total():>7}  "
-        f"{refused}{f'  ERRORS: {wrong}' if wrong else ''}"
+        f"{'  '.join(filter(None, notes))}"
     ).rstrip()
 
 

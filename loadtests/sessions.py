@@ -138,6 +138,7 @@ def as_json(result: Result, checks: list[Check], exit_status: int) -> str:
             **{f"p{share * 100:g}_ms": made.quantile_ms(share) for share in (0.5, 0.99, 0.999)},
             "errors": dict(made.errors),
             "outcomes": dict(made.outcomes),
+            "resent": made.resent,
         }
         for name, made in result.measures.operations.items()
     }

@@ -24,11 +24,13 @@ class Operation:
         histogram: microseconds of every answer, refused and failed ones included.
         outcomes: refusals that the rule demands, by code.
         errors: everything else that is not what was asked for, by code.
+        resent: requests that met the close of an idle connection and were sent again.
     """
 
     histogram: Any = field(default_factory=_histogram)
     outcomes: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
+    resent: int = 0
 
     @property
     def count(self) -> int:
@@ -78,6 +80,7 @@ class Measures:
                     "histogram": operation.histogram.encode().decode(),
                     "outcomes": dict(operation.outcomes),
                     "errors": dict(operation.errors),
+                    "resent": operation.resent,
                 }
                 for name, operation in self.operations.items()
             },
@@ -91,4 +94,5 @@ class Measures:
             operation.histogram.decode_and_add(found["histogram"])
             operation.outcomes.update(found["outcomes"])
             operation.errors.update(found["errors"])
+            operation.resent += found["resent"]
         self.faults += document["faults"][: _TOLD - len(self.faults)]

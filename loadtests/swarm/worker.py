@@ -28,7 +28,7 @@ class Client(Protocol):
     def __call__(
         self, operation: str, method: str, path: str, body: Any, good: Callable[[int, Any], str | None]
     ) -> tuple[int, Any, str | None]:
-        """Status (0: there was no answer), JSON and `X-Position`; `good` says what is wrong, or None."""
+        """Status, JSON and `X-Position`; `good` says what is wrong, or None. Status 0 with the reason: no answer."""
 
 
 class WrongAnswerError(Exception):
@@ -218,9 +218,9 @@ class Worker:
             verdict = judge(operation, status, document, shared=shared)
             return verdict.code if verdict.kind == "error" else None
 
-        _, document, position = self._client(operation, method, path, body, good)
+        status, document, position = self._client(operation, method, path, body, good)
         if verdict is None or verdict.kind == "error":
-            code = "no answer" if verdict is None else verdict.code
+            code = verdict.code if verdict is not None and status else "no answer"
             self._measures.fail(operation, code, f"{method} {path} {document}")
             self._known.pop(place, None)  # whatever happened there, the next lookup tells
             return None

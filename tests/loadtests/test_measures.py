@@ -19,6 +19,7 @@ def test_generators_merge_into_one() -> None:
     one, other = measured(*[1] * 98), measured(200, 300)
     other.fail("lookup", "500", "text")
     other["replace"].outcomes["409 session_changed"] = 3
+    other["replace"].resent = 2
     total = Measures()
     for part in (one, other):
         total.merge(json.loads(json.dumps(part.to_json())))
@@ -28,6 +29,7 @@ def test_generators_merge_into_one() -> None:
     assert total["lookup"].quantile_ms(0.999) == pytest.approx(300, rel=0.01)
     assert total["lookup"].errors["500"] == 1
     assert total["replace"].outcomes["409 session_changed"] == 3
+    assert total["replace"].resent == 2
     assert total.faults == ["lookup: 500: text"]
 
 
