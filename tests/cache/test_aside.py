@@ -242,6 +242,29 @@ async def test_what_another_node_loaded_is_used_while_it_is_vouched_for() -> Non
     assert (await one.ask(), one.loads) == (2, 2)
 
 
+async def test_writes_to_the_far_cache_delay_nobody_and_are_bounded() -> None:
+    """While the far cache takes nothing, questions are answered, and only so many writes wait."""
+
+    class Stuck(Far):
+        """Takes nothing."""
+
+        waiting = 0
+
+        async def put(self, key: Key, kept: Kept, life_s: float) -> None:
+            """Wait for ever."""
+            self.waiting += 1
+            await asyncio.Event().wait()
+
+    far = Stuck()
+    shelf = Shelf(far=far, background=3)
+    for number in range(10):
+        shelf.write(f"t{number}")
+        assert await shelf.ask(f"t{number}") == number + 1
+    await shelf.turns()
+    assert far.waiting == 3
+    await shelf.aside.close()
+
+
 async def test_a_load_ahead_asks_the_store() -> None:
     """The far cache holds what is to be renewed: it is not asked then."""
     far = Far()
