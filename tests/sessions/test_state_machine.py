@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -225,6 +226,7 @@ class Sessions(RuleBasedStateMachine):
             assert len(places) == len(set(places)), "an offset that shows two live sessions in one place"
 
 
+@pytest.mark.timeout(300)  # a failure is made small before it is told
 def test_whatever_is_done_the_rule_holds(api: Api) -> None:
     """Starts, replacements, patches, output, deletions, bulk, model deletions and flag flips agree with the model."""
     machine = type(f"Sessions{uuid4().hex}", (Sessions,), {"api": api})

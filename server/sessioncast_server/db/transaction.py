@@ -270,6 +270,7 @@ class WriteTx(ReadTx):
             self.one(lock.waiting, **params)
         finally:
             self.waited_s += time.monotonic() - began
+        self.now = datetime.now(UTC)  # what is written now was not done when the waiting began
         # Read by a statement of its own: what was waited for may have made another row the one that is meant, and
         # a statement that began before does not see it.
         return self.one(lock.plain, **params)

@@ -7,6 +7,7 @@ flag from coming on until it has committed (`flags.service.enabled`), so none ca
 """
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from sessioncast_server.db.errors import ConflictError
 from sessioncast_server.db.transaction import WriteTx
@@ -45,6 +46,11 @@ def ask_occupants(tx: WriteTx, place: Place, *, locked: bool) -> Callable[[], li
     return look
 
 
+def age(record: Record) -> tuple[datetime, str]:
+    """Sorts sessions of a place: the greater, the newer."""
+    return record.created_at, record.id
+
+
 def settle(
     tx: WriteTx, place: Place, occupants: Sequence[Record], *, user: str = SYSTEM, locked: bool
 ) -> Record | None:
@@ -57,7 +63,7 @@ def settle(
         return None
     if len(occupants) == 1 and occupants[0].slot is not None:
         return occupants[0]
-    newest = max(occupants, key=lambda record: (record.created_at, record.id))
+    newest = max(occupants, key=age)
     for record in occupants:
         if record is not newest:
             remove_session(tx, record, EventType.SESSION_REPLACED, user=user, replaced_by=newest.id, locked=locked)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -46,17 +46,19 @@ def create_session(
     user: str,
     session_id: str | None = None,
     after: Record | None = None,
+    beside: Record | None = None,
     slotted: bool = True,
 ) -> Record:
     """A new session, and its event.
 
     Args:
         after: the one it replaces. A phase's fence never falls, whichever of its sessions one asks.
+        beside: the newest of those that it joins; it is newer, whatever the clocks of two nodes say.
         slotted: whether it takes the slot of its place, of which there is one.
     """
     record = new_record(
         tx, place, model=model, agent=agent, metadata=metadata, user=user,
-        session_id=session_id, after=after, slotted=slotted,
+        session_id=session_id, after=after, beside=beside, slotted=slotted,
     )  # fmt: skip
     tx.run(statements.INSERT, **record.columns())
     emit(tx, EventType.SESSION_CREATED, record)
@@ -73,10 +75,13 @@ def new_record(
     user: str,
     session_id: str | None = None,
     after: Record | None = None,
+    beside: Record | None = None,
     slotted: bool = True,
 ) -> Record:
     """As `create_session`, without writing it."""
     at = tx.now if after is None else _after(tx, after)
+    if beside is not None:
+        at = max(at, beside.created_at + timedelta(microseconds=1))
     return Record(
         id=session_id or new_id(),
         project_id=place.project_id,

@@ -20,7 +20,7 @@ from sessioncast_server.flags.service import ask_enabled
 from sessioncast_server.models.rules import Difference, compare
 from sessioncast_server.models.service import ask_model
 from sessioncast_server.sessions import refusals
-from sessioncast_server.sessions.occupants import ask_occupants, settle
+from sessioncast_server.sessions.occupants import age, ask_occupants, settle
 from sessioncast_server.sessions.record import Place, Record
 from sessioncast_server.sessions.rules import Decision, OnConflict, Reason, decide, reason_of
 from sessioncast_server.sessions.service import Visible, create_session, remove_session
@@ -90,7 +90,8 @@ def start_session(tx: WriteTx, task_id: str, wish: Start, *, user: str, visible:
     model()
     strategy: Strategy = "pessimistic" if locked else "optimistic"
     if not single():
-        return Outcome("created", _create(tx, place, wish, user, slotted=False), strategy)
+        beside = max(occupants(), key=age, default=None)
+        return Outcome("created", _create(tx, place, wish, user, slotted=False, beside=beside), strategy)
     live = settle(tx, place, occupants(), user=user, locked=locked)
     if live is None:
         return Outcome("created", _create(tx, place, wish, user), strategy)
