@@ -130,16 +130,16 @@ _FILL = """
 INSERT INTO project (id, created_at) SELECT 'p-' || n, {now} FROM {numbers};
 INSERT INTO channel (project_id, epoch, head, floor) SELECT 'p-' || n, 'e', 500, 0 FROM {numbers};
 INSERT INTO task (id, project_id, title, metadata, version, created_at, updated_at)
-    SELECT 't-' || n, 'p-' || n % 20, 'T' || n % 7, '{{}}', 1, {now}, {now} FROM {numbers};
+    SELECT 't-' || n, 'p-' || (n % 20), 'T' || (n % 7), '{{}}', 1, {now}, {now} FROM {numbers};
 INSERT INTO session (id, project_id, task_id, phase, debug, slot, model_name, model, agent, user_id, status, version,
         fence, metadata, output_seq, last_activity_at, created_at, updated_at, deleted_at)
-    SELECT 's-' || n, 'p-' || n % 500, 't-' || n, 'run', {false}, 't-' || n, 'm', '{{}}', 'null', 'u', 'pending', 1,
+    SELECT 's-' || n, 'p-' || (n % 500), 't-' || n, 'run', {false}, 't-' || n, 'm', '{{}}', 'null', 'u', 'pending', 1,
         1, '{{}}', 0, {now}, {now}, {now}, CASE WHEN n % 2 = 0 THEN {now} END FROM {numbers};
 INSERT INTO event (project_id, "offset", type, kind, at, task_id, session_id, data)
-    SELECT 'p-' || n % 20, n, 'session.updated', CASE WHEN n % 3 = 0 THEN 'output' ELSE 'session' END, {now},
-        't-' || n % 100, 's-' || n % 300, '{{}}' FROM {numbers};
+    SELECT 'p-' || (n % 20), n, 'session.updated', CASE WHEN n % 3 = 0 THEN 'output' ELSE 'session' END, {now},
+        't-' || (n % 100), 's-' || (n % 300), '{{}}' FROM {numbers};
 INSERT INTO session_output (session_id, seq, stream, text, at)
-    SELECT 's-' || n % 100, n, 'stdout', 'x', {now} FROM {numbers};
+    SELECT 's-' || (n % 100), n, 'stdout', 'x', {now} FROM {numbers};
 INSERT INTO model (project_id, name, version, created_at, updated_at)
     SELECT 'p-' || (n % 500), 'm-' || n, 1, {now}, {now} FROM {numbers};
 INSERT INTO idempotency_key (id, body_digest, created_at) SELECT 'k-' || n, '', {now} FROM {numbers};

@@ -23,7 +23,7 @@ PACKAGES = {
 SERVER: list[tuple[str, str]] = [
     # Who: what of the server it may import. The first row that fits counts. A name covers what is below it, `*` is any
     # part of a name, `own` is the importer's folder, `-` takes away. What is not one of our folders is a feature.
-    ("app __main__ server", "*"),
+    ("app parts __main__ server", "*"),
     ("settings", ""),
     ("problems", "db.errors"),
     ("jsontext mergepatch", ""),
@@ -57,7 +57,7 @@ PURE = "jsontext mergepatch"
 """Functions without state, for everybody."""
 
 BACKENDS = "broker.memory broker.redis cache.redis db.sqlite db.postgres"
-MAY_NAME_BACKENDS = "app __main__ db.open db.migrate"
+MAY_NAME_BACKENDS = "app parts __main__ db.open db.migrate"
 
 READS_ENVIRONMENT = "sessioncast_server.settings"
 
@@ -83,7 +83,7 @@ def _complaint(found: Import) -> str | None:
     if package != "sessioncast_server" or not imported:
         return None
     if _fits(imported, BACKENDS) and not _fits(importer, MAY_NAME_BACKENDS) and importer != imported:
-        return "only app.py names a concrete backend"
+        return "only app.py and parts.py name a concrete backend"
     if _fits(imported, PURE):
         return None
     row = next(may for who, may in SERVER if _fits(importer, who)).split()

@@ -1,0 +1,111 @@
+"""Parts of a node that the settings decide on. With `app.py` the only place that names a concrete backend."""
+
+import time
+
+from sessioncast_server.auth.keyset import KeySet
+from sessioncast_server.auth.tokens import Authenticator
+from sessioncast_server.broker.base import Broker
+from sessioncast_server.broker.memory import MemoryBroker
+from sessioncast_server.cache.aside import AsideLimits
+from sessioncast_server.cache.base import Cache
+from sessioncast_server.channels.channel import ChannelLimits
+from sessioncast_server.channels.hub import Hub, HubLimits
+from sessioncast_server.channels.watch import Watches
+from sessioncast_server.exchange.reader import Reader
+from sessioncast_server.observe.metrics import Metrics
+from sessioncast_server.sessions.lookup import Lookups
+from sessioncast_server.settings import Settings
+
+
+def make_broker(settings: Settings, metrics: Metrics) -> Broker:
+    """Redis where there is one, else this process alone."""
+    if settings.redis_url is None:
+        return MemoryBroker()
+    # Imported when it is needed: the library takes as long to load as everything of ours.
+    from sessioncast_server.broker.limits import RedisHooks, RedisLimits  # noqa: PLC0415  see above
+    from sessioncast_server.broker.redis import RedisBroker  # noqa: PLC0415  the same
+
+    limits = RedisLimits(
+        timeout_s=settings.redis_timeout_s,
+        ping_s=settings.redis_ping_s,
+        breaker_s=settings.redis_breaker_s,
+        announce_max_bytes=settings.announce_max_bytes,
+        queue_announcements=settings.announce_queue,
+        queue_bytes=settings.announce_queue_bytes,
+        backoff_cap_s=settings.redis_backoff_cap_s,
+    )
+    hooks = RedisHooks(dropped=lambda _, count: metrics.announce_failures.inc(count))
+    return RedisBroker(settings.redis_url, limits=limits, hooks=hooks)
+
+
+def make_lookups(settings: Settings, hub: Hub, reader: Reader, metrics: Metrics) -> Lookups:
+    """Lookups with answers kept in this process, and in Redis where there is one."""
+    # A watch that was not used for two lives of an answer has none left to vouch for.
+    watches = Watches(
+        hub.watch, limit=settings.lookup_watch_max, idle_s=2 * settings.lookup_ttl_s, clock=time.monotonic
+    )
+    return Lookups(
+        reader,
+        watches,
+        make_far_cache(settings),
+        metrics,
+        limits=AsideLimits(ttl_s=settings.lookup_ttl_s, body_max=settings.lookup_body_max_bytes),
+        entries=settings.lookup_max,
+        size=settings.lookup_max_bytes,
+    )
+
+
+def make_far_cache(settings: Settings) -> Cache | None:
+    """Redis where there is one."""
+    if settings.redis_url is None:
+        return None
+    from sessioncast_server.cache.redis import RedisCache, RedisCacheLimits  # noqa: PLC0415  as in `make_broker`
+
+    limits = RedisCacheLimits(
+        timeout_s=settings.lookup_redis_timeout_s,
+        breaker_s=settings.redis_breaker_s,
+        body_max=settings.lookup_body_max_bytes,
+    )
+    return RedisCache(settings.redis_url, limits=limits, clock=time.monotonic)
+
+
+def make_authenticator(settings: Settings) -> Authenticator:
+    """By secret, by key set, or open."""
+    keys = None
+    if settings.jwks_url is not None:
+        keys = KeySet(
+            settings.jwks_url,
+            keep_s=settings.jwks_keep_s,
+            min_interval_s=settings.jwks_min_interval_s,
+            timeout_s=settings.jwks_timeout_s,
+        )
+    return Authenticator(
+        secret=None if settings.jwt_secret is None else settings.jwt_secret.get_secret_value(),
+        keys=keys,
+        audience=settings.jwt_audience,
+        issuer=settings.jwt_issuer,
+        keep_s=settings.jwks_keep_s,
+        cache_max=settings.token_cache_max,
+    )
+
+
+def hub_limits(settings: Settings) -> HubLimits:
+    """The hub's part of the settings."""
+    return HubLimits(
+        channel=ChannelLimits(
+            ring_events=settings.ring_events,
+            ring_bytes=settings.ring_bytes,
+            block_bytes=settings.block_bytes,
+            early_wait_s=settings.early_wait_s,
+            replay_events=settings.replay_max_events,
+            replay_bytes=settings.replay_max_bytes,
+            snapshot_interval_s=settings.snapshot_min_interval_s,
+            send_deadline_s=settings.send_deadline_s,
+        ),
+        total_bytes=settings.ring_total_bytes,
+        head_check_s=settings.head_check_s,
+        head_slice=settings.head_slice,
+        heartbeat_s=settings.heartbeat_s,
+        linger_s=settings.channel_linger_s,
+        subscribers=settings.subscribers_max,
+    )
