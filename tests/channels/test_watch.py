@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sqlite3
 from typing import Any
 
 import pytest
@@ -129,6 +130,44 @@ async def test_a_new_epoch_ends_what_was_vouched_for(rig: Rig) -> None:
     new = await rig.head()
     await until(lambda: watch.vouch(task, new) == new, "the new epoch to be followed")
     watch.close()
+
+
+async def test_a_log_that_went_back_ends_what_was_vouched_for(rig: Rig) -> None:
+    """Found out by a head check, it gets a new epoch; of what was read in the old one nothing is true for sure."""
+    hub = await rig.node(QUIET)
+    task = (await rig.task()).id
+    await rig.task()
+    watch = await hub.watch("p")
+    old = await rig.head()
+    _sql(rig, "DELETE FROM event WHERE offset > 1", "UPDATE channel SET head = 1")
+    await hub.check_heads()
+    await until(lambda: watch.vouch(task, old) is None, "the rotation")
+    new = await rig.head()
+    assert new.epoch != old.epoch
+    await until(lambda: watch.vouch(task, new) == new, "the new epoch to be followed")
+    watch.close()
+
+
+async def test_a_channel_that_is_gone_vouches_for_nothing(rig: Rig) -> None:
+    """A log restored to before its channel was made is in doubt until the channel is there again."""
+    hub = await rig.node(QUIET)
+    watch = await hub.watch("p")
+    here = await rig.head()
+    _sql(rig, "CREATE TABLE aside AS SELECT * FROM channel", "DELETE FROM channel")
+    await hub.check_heads()
+    assert watch.vouch("a", here) is None
+    _sql(rig, "INSERT INTO channel SELECT * FROM aside", "DROP TABLE aside")
+    await hub.check_heads()
+    await until(lambda: watch.vouch("a", here) == here, "the log to be read")
+    watch.close()
+
+
+def _sql(rig: Rig, *statements: str) -> None:
+    """Done to the file behind the node's back."""
+    with sqlite3.connect(rig.path) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
 
 
 async def test_a_closed_watch_leaves_nothing(rig: Rig) -> None:

@@ -130,6 +130,8 @@ def test_imports_point_one_way() -> None:
         ("sessioncast_server.web.endpoint", "from sessioncast_server.sessions.service import start"),
         ("sessioncast_server.web.endpoint", "from sessioncast_server.settings import Settings"),
         ("sessioncast_server.db.database", "from sessioncast_server.sessions.tables import SessionRow"),
+        ("sessioncast_server.sessions.lookup", "from sessioncast_server.cache.redis import RedisCache"),
+        ("sessioncast_server.cache.aside", "from sessioncast_server.channels.hub import Hub"),
         ("sessioncast_server.broker.redis", "from sessioncast_server.channels.log import Log"),
         ("sessioncast_server.app", "import os\nos.environ['X']"),
         ("sessioncast.client", "from os import getenv"),
