@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from playwright.async_api import Route, expect
+from playwright.async_api import APIResponse, Route, expect
 
 from sessioncast import Client, Task
 from sessioncast_server.db.migrate import migrate
@@ -11,7 +11,7 @@ from support.commitproxy import CommitProxy
 from support.node import Node, NodeFactory
 from support.postgres import Postgres
 from support.screen import DEADLINE_MS, Console
-from support.vitals import becomes
+from support.vitals import becomes, until_so
 
 ConsoleFactory = Callable[[Node], Awaitable[Console]]
 UNKNOWN = "Whether the server did it is not known. Trying again does not do it twice."
@@ -29,8 +29,15 @@ async def _opened(node: Node, console: Console) -> Task:
 async def _started_once(node: Node, console: Console, task: Task, tries: int) -> None:
     """One session of the task was ever made, it is the one that is shown, and all its requests were one."""
     shown = await console.selected()
-    ever = await console.page.request.get(f"{node.url}/v1/tasks/{task.id}/sessions?include_deleted=true")
-    assert [session["id"] for session in (await ever.json())["data"]] == [shown]
+    answers: list[APIResponse] = []
+
+    async def told() -> bool:
+        path = f"/v1/tasks/{task.id}/sessions?include_deleted=true"
+        answers.append(await console.page.request.get(node.url + path))
+        return answers[-1].ok
+
+    await until_so(told, lambda: "the list")
+    assert [session["id"] for session in (await answers[-1].json())["data"]] == [shown]
     keys = [await request.header_value("Idempotency-Key") for request in console.starts]
     assert len(keys) == tries
     assert len(set(keys)) == 1
@@ -80,16 +87,11 @@ async def test_a_commit_that_is_not_heard_of_is_asked_for_again(
     node_factory: NodeFactory, console_factory: ConsoleFactory, migrated_postgres_url: str
 ) -> None:
     """When the database's answer to the commit is lost, it may have happened: «Try again» finds that it did."""
-    async with CommitProxy(migrated_postgres_url) as proxy:
+    async with CommitProxy(migrated_postgres_url, after=b"INSERT INTO session") as proxy:
         node = await node_factory(env={"SESSIONCAST_DATABASE_URL": proxy.url})
         console = await console_factory(node)
         task = await _opened(node, console)
-
-        async def arm(route: Route) -> None:
-            proxy.armed = True  # not before: the node reads by itself, too
-            await route.continue_()
-
-        await console.page.route("**/sessions", arm, times=1)
+        proxy.armed = True
         await console.start("T", model="m")
         await console.says(texts.CREATE_FAILED, UNKNOWN)
         assert proxy.cuts == 1

@@ -9,13 +9,17 @@ from urllib.parse import urlsplit, urlunsplit
 class CommitProxy:
     """Passes bytes on; once `armed`, it waits until the server has answered a COMMIT and cuts instead of telling.
 
+    Args:
+        after: bytes that a connection must have sent, or its COMMIT is not meant: a node also reads by itself.
+
     Attributes:
         url: of the database, through the proxy.
         cuts: how often it did so.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, after: bytes = b"") -> None:
         self._target = urlsplit(url)
+        self._after = after
         self._pipes: set[asyncio.Task[None]] = set()
         self.armed = False
         self.cuts = 0
@@ -35,17 +39,24 @@ class CommitProxy:
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(self._target.hostname, self._target.port)
-        for pipe in (self._pipe(reader, far_writer, writer), self._pipe(far_reader, writer, far_writer)):
+        meant = asyncio.Event()
+        for pipe in (self._pipe(reader, far_writer, writer, meant), self._pipe(far_reader, writer, far_writer, meant)):
             self._pipes.add(asyncio.create_task(pipe))
 
     async def _pipe(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, back: asyncio.StreamWriter
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        back: asyncio.StreamWriter,
+        meant: asyncio.Event,
     ) -> None:
         try:
             with suppress(OSError):
                 while data := await reader.read(65536):
+                    if self._after in data:
+                        meant.set()
                     # CommandComplete of a COMMIT: from then on the change is durable (PostgreSQL 18, section 54.7).
-                    if self.armed and b"C\x00\x00\x00\x0bCOMMIT\x00" in data:
+                    if self.armed and meant.is_set() and b"C\x00\x00\x00\x0bCOMMIT\x00" in data:
                         self.armed = False
                         self.cuts += 1
                         back.transport.abort()
