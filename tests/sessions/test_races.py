@@ -1,136 +1,52 @@
 """Many at once: one live session, one winner, and a log that tells the same story as the tables."""
 
-import asyncio
-import random
-from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 
 import httpx2
 import psycopg
 import pytest
 
-from support.api import Api, Work, problem
-
-_JSON = {"Content-Type": "application/json"}
-
-
-class Crowd:
-    """Concurrent requests, spread over nodes."""
-
-    def __init__(self, *apis: Api) -> None:
-        self._apis = apis
-
-    async def all(self, requests: list[tuple[str, str, Any]]) -> list[httpx2.Response]:
-        """The answers to `(method, path, body)`, all sent at once."""
-        headers = {**_JSON, "Authorization": self._apis[0].token}
-        limits = httpx2.Limits(max_connections=100)
-        async with httpx2.AsyncClient(headers=headers, timeout=60, limits=limits) as http:
-            urls = [self._apis[number % len(self._apis)].url for number in range(len(requests))]
-            sent = [
-                http.request(
-                    method,
-                    f"{url}{path}",
-                    content=b"" if body is None else httpx2.Request("POST", url, json=body).content,
-                )
-                for url, (method, path, body) in zip(urls, requests, strict=True)
-            ]
-            return list(await asyncio.gather(*sent))
+from support.api import SECRET, Api, problem
+from support.node import NodeFactory
+from support.racing import (
+    Crowd,
+    mixed_changes,
+    printing_while_replaced,
+    starting_while_deleted,
+    thirty_replacements,
+    thirty_starts,
+    twenty_replacers,
+)
 
 
-def check_log(work: Work) -> None:
-    """Replayed event by event the log has no gap, never two live ones in a slot, and ends at what is read."""
-    events = work.events()
-    assert [int(event["position"].partition(":")[2]) for event in events] == list(range(1, len(events) + 1))
-    sessions: dict[str, dict[str, Any]] = {}
-    for event in events[1:]:
-        if event["type"] == "session.output":
-            known = sessions[event["session_id"]]
-            assert event["data"]["first"] == known["output_seq"] + 1
-            known["output_seq"] = event["data"]["last"]
-            continue
-        data = event["data"]
-        before = sessions.get(data["id"])
-        assert data["version"] == (1 if before is None else before["version"] + 1)
-        if before is not None:
-            assert data["output_seq"] == before["output_seq"]
-        sessions[data["id"]] = data
-        live = Counter((row["phase"], row["debug"]) for row in sessions.values() if row["deleted_at"] is None)
-        assert max(live.values(), default=0) <= 1
-    for id_, told in sessions.items():
-        read = work.api.ok(work.api.get(f"/v1/sessions/{id_}"), 200)
-        assert {name: read[name] for name in told if name != "last_activity_at"} == {
-            name: told[name] for name in told if name != "last_activity_at"
-        }
-    listed = work.api.ok(work.api.get(work.path, params={"include_deleted": "true", "limit": 200}), 200)["data"]
-    assert {row["id"] for row in listed} == sessions.keys()
+async def two_strategies(node_factory: NodeFactory, url: str, strategy: str) -> list[Api]:
+    """Two nodes on one database: both lock tasks, none does, or the first one alone."""
+    env = {
+        "SESSIONCAST_DATABASE_URL": url,
+        "SESSIONCAST_JWT_SECRET": SECRET,
+        "SESSIONCAST_REPLAY_MAX_EVENTS": "1000000",
+        "SESSIONCAST_REPLAY_MAX_BYTES": "1000000000",
+        "SESSIONCAST_FLAGS_REFRESH_S": "3600",  # a node learns of a change when it is made through it
+    }
+    apis = [Api((await node_factory(env=env)).url, database="postgresql") for _ in range(2)]
+    for api in {"pessimistic": [], "optimistic": apis, "mixed": apis[1:]}[strategy]:
+        admin = api.acting(scopes=["admin"])
+        path = "/v1/admin/flags/pessimistic_locking_enabled"
+        admin.ok(admin.request("PUT", path, json={"state": "off"}), 200)
+    return apis
 
 
-async def thirty_starts(crowd: Crowd, api: Api) -> None:
-    """Six times over: thirty at once, one made, the others shown it."""
-    work = api.work()
-    for phase, debug in ((phase, debug) for phase in ("plan", "run", "verify") for debug in (False, True)):
-        body = {"phase": phase, "debug": debug, "model": {"name": "m"}}
-        answers = await crowd.all([("POST", work.path, body)] * 30)
-        assert Counter(answer.status_code for answer in answers) == {201: 1, 200: 29}
-        assert Counter(answer.json()["outcome"] for answer in answers) == {"created": 1, "existing": 29}
-        assert len({answer.json()["session"]["id"] for answer in answers}) == 1
-    listed = api.ok(api.get(work.path, params={"include_deleted": "true"}), 200)["data"]
-    assert len(listed) == 6
-    assert Counter(event["type"] for event in work.events()) == {"task.created": 1, "session.created": 6}
-    check_log(work)
-
-
-async def thirty_replacements(crowd: Crowd, api: Api) -> None:
-    """Thirty confirm the same session for different models: one wins, the others are shown the winner."""
-    work = api.work()
-    live = work.session("m")
-    for turn in range(3):
-        wish = {"phase": "run", "on_conflict": "replace", "confirm": {"session_id": live["id"]}}
-        bodies = [wish | {"model": {"name": f"m-{turn}-{number}"}} for number in range(30)]
-        answers = await crowd.all([("POST", work.path, body) for body in bodies])
-        winners = [answer.json() for answer in answers if answer.status_code == 201]
-        assert [winner["outcome"] for winner in winners] == ["replaced"]
-        assert winners[0]["replaced"]["id"] == live["id"]
-        live = winners[0]["session"]
-        for answer in answers:
-            if answer.status_code != 201:
-                assert problem(answer, 409, "session_changed")["confirm"] == {"session_id": live["id"]}
-    assert len(work.events()) == 2 + 3 * 2
-    check_log(work)
-
-
-async def mixed_changes(crowd: Crowd, api: Api, seed: int) -> None:
-    """Everything at once on one session: each answer is one of the table's, and the log tells how it came."""
-    work, chance = api.work(), random.Random(seed)
-    live = work.session("m")
-    path = f"/v1/sessions/{live['id']}"
-    confirm = {"session_id": live["id"]}
-    requests: list[tuple[str, str, Any]] = [
-        *[("PATCH", path, {"metadata": {f"k{number}": number}}) for number in range(15)],
-        *[("PATCH", path, {"status": status}) for status in ("running", "working", "idle")],
-        *[("POST", f"{path}/output", {"chunks": [{"text": str(number)}] * 3}) for number in range(15)],
-        *[
-            (
-                "POST",
-                work.path,
-                {"phase": "run", "model": {"name": f"n-{n}"}, "on_conflict": "replace", "confirm": confirm},
-            )
-            for n in range(4)
-        ],
-        *[("POST", work.path, {"phase": "run", "model": {"name": "m"}}) for _ in range(4)],
-        *[("DELETE", path, None)] * 2,
-    ]
-    chance.shuffle(requests)
-    answers = await crowd.all(requests)
-    allowed = {
-        "session_replaced", "session_deleted", "session_changed", "model_change_requires_confirmation"
-    }  # fmt: skip
-    for answer in answers:
-        assert answer.status_code in (200, 201, 204, 409), answer.text
-        if answer.status_code == 409:
-            assert answer.json()["code"] in allowed
-    check_log(work)
+@pytest.fixture(params=["pessimistic", "optimistic", "mixed"])
+async def pair(
+    request: pytest.FixtureRequest, node_factory: NodeFactory, migrated_postgres_url: str
+) -> AsyncIterator[list[Api]]:
+    """Two nodes on one PostgreSQL under a strategy."""
+    apis = await two_strategies(node_factory, migrated_postgres_url, request.param)
+    with ExitStack() as stack:
+        for api in apis:
+            stack.callback(api.http.close)
+        yield apis
 
 
 async def test_thirty_starts_make_one_session(api: Api) -> None:
@@ -149,13 +65,31 @@ async def test_mixed_changes_stay_in_order(api: Api, seed: int) -> None:
     await mixed_changes(Crowd(api), api, seed)
 
 
-async def test_two_nodes_are_as_one(postgres_nodes: list[Api]) -> None:
-    """The same three races, spread over two nodes on one PostgreSQL, end the same."""
-    crowd, api = Crowd(*postgres_nodes), postgres_nodes[0]
+def test_of_twenty_replacers_a_fresh_one_wins(api: Api) -> None:
+    """Twenty in four processes, half of whom confirm what is gone: one of the others wins, and all are told exactly."""
+    twenty_replacers([api])
+
+
+async def test_nothing_is_printed_after_a_replacement(api: Api) -> None:
+    """`session.replaced` tells the last output of the session; every acknowledged piece is there, none came later."""
+    await printing_while_replaced([api])
+
+
+async def test_starts_beside_deletions_leave_one(api: Api) -> None:
+    """Ten deletions and ten starts at once: the deletions are 204, and at most one start makes a session."""
+    await starting_while_deleted([api])
+
+
+async def test_two_nodes_are_as_one(pair: list[Api]) -> None:
+    """The same races, spread over two nodes on one PostgreSQL, end the same, whichever of them lock their tasks."""
+    crowd, api = Crowd(*pair), pair[0]
     await thirty_starts(crowd, api)
     await thirty_replacements(crowd, api)
+    twenty_replacers(pair)
+    await printing_while_replaced(pair)
+    await starting_while_deleted(pair)
     for seed in range(3):
-        await mixed_changes(crowd, api, seed)
+        await mixed_changes(crowd, api, seed, busy=True)
 
 
 # SQLite has no row locks: one writer, one after another.
