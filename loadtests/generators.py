@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scenarios import Scenario
+from scenarios import SETTLE_S, Scenario
 from swarm.measures import Measures
 from swarm.world import write_world
 
@@ -50,7 +50,7 @@ def generate(
         for number in range(processes):
             users = scenario.users // processes + (number < scenario.users % processes)
             running.append(_start(folder, number, url, world, scenario, users, f"{number}/{processes}", think))
-        deadline = time.monotonic() + scenario.ramp_s + scenario.seconds + _FINISH_S
+        deadline = time.monotonic() + scenario.ramp_s + SETTLE_S + scenario.seconds + _FINISH_S
         for number, process in enumerate(running):
             _await(process, folder / f"generator-{number}.log", deadline)
     finally:
@@ -65,7 +65,7 @@ def _start(
 ) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "locust", "--locustfile", str(_LOCUSTFILE), "--headless", "--host", url]
     command += ["--users", str(users), "--spawn-rate", str(users / scenario.ramp_s), "--stop-timeout", "30"]
-    command += ["--run-time", f"{round(scenario.ramp_s + scenario.seconds)}s", "--exit-code-on-error", "0"]
+    command += ["--run-time", f"{round(scenario.ramp_s + SETTLE_S + scenario.seconds)}s", "--exit-code-on-error", "0"]
     command += ["--world", str(world), "--results", str(folder / f"results-{number}.json"), "--shard", shard]
     command += ["--think", think, "--only-summary"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST_")}

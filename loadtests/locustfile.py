@@ -20,6 +20,7 @@ from locust import FastHttpUser, between, constant, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
+from scenarios import SETTLE_S
 from swarm.ledger import Ledger
 from swarm.measures import Measures
 from swarm.streams import SseStream, Stream, WebSocketStream
@@ -45,6 +46,11 @@ class Run:
         self.window = (0.0, 0.0)
         self.used = 0.0
 
+    def start_clocks(self) -> None:
+        """From now on what is timed counts."""
+        self.measures.restart_clocks()
+        self.window, self.used = (time.time(), 0.0), time.process_time()
+
     def settle(self) -> None:
         """Wait until every stream has come as far as the project's log, then end them all."""
         with gevent.Timeout(_CATCH_UP_S, exception=False):
@@ -66,7 +72,7 @@ class Run:
             if (mine := [watch for watch in self.watches if watch.kind == kind])
         }
         began, ended = self.window
-        share = self.used / (ended - began) if ended > began else math.inf
+        share = self.used / (ended - began) if 0 < began < ended else math.inf  # a run that was too short is void
         return {"window": self.window, "generator": share, "watched": watched, **self.measures.to_json()}
 
 
@@ -250,9 +256,8 @@ def deal(environment: Environment, **_: object) -> None:
 
 @_on(events.spawning_complete)
 def arrived(**_: object) -> None:
-    """All users are here: what is timed counts from now on."""
-    RUN.measures.restart_clocks()
-    RUN.window, RUN.used = (time.time(), 0.0), time.process_time()
+    """All users are here: what is timed counts from a little later on."""
+    gevent.spawn_later(SETTLE_S, RUN.start_clocks)
 
 
 @_on(events.test_stopping)

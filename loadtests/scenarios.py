@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+SETTLE_S = 2.0
+"""Between the arrival of the last user and the first one that is timed: the last streams have their state then."""
 NORMAL_USERS = 100
 HEAVY_USERS = 500
 
@@ -11,8 +13,8 @@ class Scenario:
     """A load.
 
     Attributes:
-        ramp_s: seconds in which the users come; what is timed is timed after that.
-        seconds: how long all of them work.
+        ramp_s: seconds in which the users come.
+        seconds: how long all of them work and are timed, once they have settled.
     """
 
     users: int
