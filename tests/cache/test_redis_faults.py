@@ -43,7 +43,7 @@ def clock() -> Ticks:
 @pytest.fixture
 async def cache(own_valkey: Valkey, clock: Ticks) -> AsyncIterator[RedisCache]:
     """A cache with a breaker of 2 s of its clock."""
-    made = RedisCache(own_valkey.url, limits=RedisCacheLimits(timeout_s=1, body_max=1000), clock=clock)
+    made = RedisCache(own_valkey.url, limits=RedisCacheLimits(timeout_s=2, body_max=1000), clock=clock)
     yield made
     await made.close()
 

@@ -191,7 +191,7 @@ async def test_a_store_that_is_away_is_told_once_nothing_is_kept(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While it is away what is kept is given; once its life is over the answer is 503, until the store is back."""
-    async with inside(database_url, lookup_ttl_s="0.5") as node:
+    async with inside(database_url, lookup_ttl_s="2") as node:
         await node.warm()
         assert await node.status() == "pending"
         read = node.application.database.read
@@ -214,7 +214,7 @@ async def test_a_store_that_is_away_is_told_once_nothing_is_kept(
 
 async def test_nothing_is_followed_that_nobody_asks_for(database_url: str) -> None:
     """After the lives of its answers a project is let go, with its channel and what was kept of it."""
-    async with inside(database_url, lookup_ttl_s="0.05", channel_linger_s="0.05") as node:
+    async with inside(database_url, lookup_ttl_s="0.05", channel_linger_s="0.5") as node:
         await node.ask()
         await until(lambda: node.application.hub.open_channels == 1, "the project to be followed")
         await until(lambda: node.application.hub.open_channels == 0, "the project to be let go")
