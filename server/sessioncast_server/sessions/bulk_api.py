@@ -170,8 +170,8 @@ class _Run:
         answer = written.value
         self._reach(written.position or Position.parse(answer.headers["X-Position"]), now=answer.note is not None)
         for outcome in answer.note or ():
-            if isinstance(outcome, Outcome) and outcome.reason is not None:
-                self._meter.replaced(outcome.reason)
+            if isinstance(outcome, Outcome):
+                self._meter.decided(outcome)
         bodies: list[Any] = orjson.loads(answer.body)
         for body in bodies:
             if body is not None and "problem" in body:

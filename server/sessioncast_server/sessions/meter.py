@@ -23,9 +23,16 @@ class Meter:
         self._waited[outcome.strategy].observe(effort.waited_s)
         if effort.contended:
             self._contended[outcome.strategy].inc()
+        self.decided(outcome)
+        if outcome.reason is not None:
+            self._replaced[outcome.strategy].observe(seconds)
+
+    def decided(self, outcome: Outcome) -> None:
+        """A start was committed, alone or with others."""
         if outcome.reason is not None:
             self.replaced(outcome.reason)
-            self._replaced[outcome.strategy].observe(seconds)
+        if outcome.settled:
+            self.replaced("single_session_enabled", outcome.settled)
 
     def replaced(self, reason: str, count: int = 1) -> None:
         """Sessions were replaced."""

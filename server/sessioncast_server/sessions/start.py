@@ -65,6 +65,7 @@ class Outcome:
 
     Attributes:
         reason: why another one was replaced, if one was.
+        settled: sessions that were replaced because the place may have one only, again.
     """
 
     outcome: Literal["created", "existing", "replaced"]
@@ -72,6 +73,7 @@ class Outcome:
     strategy: Strategy
     replaced: Record | None = None
     reason: Reason | None = None
+    settled: int = 0
 
 
 def start_session(tx: WriteTx, task_id: str, wish: Start, *, user: str, visible: Visible, terms: Terms) -> Outcome:
@@ -92,7 +94,9 @@ def start_session(tx: WriteTx, task_id: str, wish: Start, *, user: str, visible:
     if not single():
         beside = max(occupants(), key=age, default=None)
         return Outcome("created", _create(tx, place, wish, user, slotted=False, beside=beside), strategy)
-    live = settle(tx, place, occupants(), user=user, locked=locked)
+    found = occupants()
+    live = settle(tx, place, found, user=user, locked=locked)
+    settled = max(len(found) - 1, 0)
     if live is None:
         return Outcome("created", _create(tx, place, wish, user), strategy)
     difference = compare(orjson.loads(live.model), wish.model, critical=terms.critical)
@@ -104,12 +108,12 @@ def start_session(tx: WriteTx, task_id: str, wish: Start, *, user: str, visible:
         case Decision.CHANGED:
             raise refusals.session_changed(live, difference)
         case Decision.EXISTING:
-            return Outcome("existing", live, strategy)
+            return Outcome("existing", live, strategy, settled=settled)
     # Replaced first, created then: at no offset are there two live ones.
     successor = new_id()
     replaced = remove_session(tx, live, EventType.SESSION_REPLACED, user=user, replaced_by=successor, locked=locked)
     created = _create(tx, place, wish, user, after=replaced, session_id=successor)
-    return Outcome("replaced", created, strategy, replaced, reason_of(difference))
+    return Outcome("replaced", created, strategy, replaced, reason_of(difference), settled)
 
 
 def _task(tx: WriteTx, task_id: str, visible: Visible, terms: Terms) -> tuple[Any, bool]:
