@@ -235,17 +235,16 @@ async def test_who_may_not_is_told(node_factory: NodeFactory, console_factory: C
 
 
 async def test_no_page_may_frame_this_one(node: Node, console: Console) -> None:
-    """In the frame of another page there is nothing to click on."""
+    """In the frame of any page, be it of this very origin, there is nothing to click on."""
     page = console.page
     async with Client(node.url) as client:
         await client.projects.put("demo")
         await client.tasks.create("demo", "T")
-    other = node.url.replace("127.0.0.1", "localhost")
     await page.route(
-        f"{other}/framing",
+        f"{node.url}/framing",
         lambda route: route.fulfill(content_type="text/html", body=f"<iframe src='{node.url}/?project=demo'>"),
     )
-    await page.goto(f"{other}/framing")
+    await page.goto(f"{node.url}/framing")
     await until(lambda: any(frame.url.startswith("chrome-error:") for frame in page.frames), "the frame to be refused")
     assert await page.frame_locator("iframe").locator("#tasks").count() == 0
     console.faults.clear()  # where Chromium names the directive
