@@ -16,6 +16,7 @@ from sessioncast_server.channels.ring import Budget
 from sessioncast_server.channels.watch import Watches
 from sessioncast_server.db.errors import UnavailableError
 from sessioncast_shared.position import Position
+from support.gate import Gate
 from support.hubs import Rig, Tally
 from support.waiting import until
 
@@ -85,6 +86,50 @@ async def test_what_came_early_counts_for_a_watch_that_comes_later(rig: Rig) -> 
     watch.close()
 
 
+async def test_a_watch_knows_what_came_early_and_is_being_read(rig: Rig) -> None:
+    """What waited in vain for its predecessor is read from the log: a watch that comes meanwhile opens after that."""
+    await rig.node(QUIET)
+    hub = await rig.node(HubLimits(head_check_s=3600, channel=ChannelLimits(early_wait_s=0.001)))
+    await rig.follower(hub)
+    rig.brokers[1].fault = lambda _: []
+    before = await rig.head()
+    await rig.task()
+    task = (await rig.task()).id
+    gate = Gate()
+    observing = asyncio.create_task(rig.database.observe(gate))
+    await until(gate.entered.is_set, "the hub's reads to be held")
+    hub.offer(announced(before.offset + 2, task, epoch=before.epoch))
+    channel = hub._channels["p"]
+    await until(lambda: channel._early == {}, "the early one to be given up")
+    opening = asyncio.create_task(hub.watch("p"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not opening.done()
+    gate.open()
+    await observing
+    watch = await opening
+    assert watch.vouch(task, before) is None
+    assert watch.vouch(task, await rig.head()) == await rig.head()
+    watch.close()
+
+
+async def test_too_much_that_came_early_silences_until_the_log_was_read() -> None:
+    """What is given up because too much came early may be of any task."""
+    channel = Channel(
+        "p", ChannelLimits(early=1, early_wait_s=3600), Budget(1 << 30), clock=asyncio.get_running_loop().time,
+        attend=lambda _: None, left=lambda _: None, read_log=lambda _: asyncio.create_task(asyncio.sleep(0)),
+        count=Tally(),
+    )  # fmt: skip
+    channel.begin(Head("e", 5, 0))
+    channel.offer(announced(7, "a"))
+    channel.offer(announced(9, "b"))
+    channel.mark()
+    assert channel.vouch("a", Position("e", 5)) is None
+    channel.settle()
+    assert channel.vouch("a", Position("e", 5)) == Position("e", 5)
+    channel.close()
+
+
 async def test_a_foreign_epoch_silences_until_the_log_was_read(rig: Rig) -> None:
     """An announcement of another epoch puts everything in doubt at once; the log says whether it was an old one."""
     hub = await rig.node(QUIET)
@@ -140,8 +185,13 @@ async def test_a_log_that_went_back_ends_what_was_vouched_for(rig: Rig) -> None:
     watch = await hub.watch("p")
     old = await rig.head()
     _sql(rig, "DELETE FROM event WHERE offset > 1", "UPDATE channel SET head = 1")
-    await hub.check_heads()
-    await until(lambda: watch.vouch(task, old) is None, "the rotation")
+    gate = Gate()
+    writing = asyncio.create_task(rig.database.write(gate))
+    await until(gate.entered.is_set, "the writer to be held")
+    checking = asyncio.create_task(hub.check_heads())
+    await until(lambda: watch.vouch(task, old) is None, "the doubt, before the new epoch is there")
+    gate.open()
+    await asyncio.gather(writing, checking)
     new = await rig.head()
     assert new.epoch != old.epoch
     await until(lambda: watch.vouch(task, new) == new, "the new epoch to be followed")
