@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
@@ -133,6 +134,22 @@ class PostgresLink:
 
     def read(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run `fn(tx, …)` on one snapshot."""
+        return self._on_live(partial(self._read_once, fn, *args, **kwargs))
+
+    def _on_live(self, run: Callable[[], T]) -> T:
+        """A connection that was lost while nobody used it says so to the next who does: then once more, on a new one.
+
+        Not after COMMIT was sent: that is another error.
+        """
+        used = self.connected
+        try:
+            return run()
+        except UnavailableError as error:
+            if error.reason != "connection" or not used or self._shut:
+                raise
+        return run()
+
+    def _read_once(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         connection = self.connection()
         try:
             with connection.pipeline(), connection.cursor() as cursor:
@@ -156,7 +173,7 @@ class PostgresLink:
         """
         for tries in range(_RETRIES):
             try:
-                return self._write_once(tries, fn, *args, **kwargs)
+                return self._on_live(partial(self._write_once, tries, fn, *args, **kwargs))
             except (errors.DeadlockDetected, errors.SerializationFailure, UniqueError, ConflictError) as error:
                 # A row that another one inserted meanwhile is there to be read when it runs again.
                 conflict = error
