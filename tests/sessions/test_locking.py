@@ -186,3 +186,23 @@ async def test_a_start_that_settles_a_place_counts_it(alone: Api, migrated_postg
     answer = alone.ok(work.start("n"), 200)
     assert (answer["outcome"], answer["session"]["id"]) == ("existing", newest["id"])
     assert metric(alone, "sessioncast_session_replacements_total", reason="single_session_enabled") == 1
+
+
+def test_the_fence_of_a_phase_outlives_its_sessions(api: Api) -> None:
+    """After a restart the old session takes no fence at all, the new one its own; an older is 409, one ahead 422."""
+    work = api.work()
+    old = work.session("m")
+    wish: dict[str, Any] = {"on_conflict": "restart", "confirm": {"session_id": old["id"]}}
+    new = api.ok(work.start("m", **wish), 201)["session"]
+    assert (old["fence"], new["fence"]) == (1, 2)
+
+    def answer(session: dict[str, Any], fence: int) -> httpx2.Response:
+        body = {"chunks": [{"text": "x"}]}
+        return api.post(f"/v1/sessions/{session['id']}/output", body, headers={"X-Session-Fence": str(fence)})
+
+    for fence in (1, 2, 3):
+        assert problem(answer(old, fence), 409, "session_replaced")["replaced_by"] == new["id"]
+    assert problem(answer(new, 1), 409, "fenced")["fence"] == 2
+    problem(answer(new, 3), 422, "invalid")
+    api.ok(answer(new, 2), 200)
+    assert [event["type"] for event in work.events()[-2:]] == ["session.created", "session.output"]
