@@ -11,6 +11,7 @@ from sessioncast_server.db.errors import (
     DatabaseError,
     LockTimeoutError,
     UnavailableError,
+    UniqueError,
 )
 from sessioncast_shared import texts
 from sessioncast_shared.codes import Code
@@ -105,7 +106,7 @@ def problem_of(error: BaseException) -> Problem:
         case CommitUnknownError():
             detail = "The outcome of the change is unknown. Repeat it with the same Idempotency-Key."
             return Problem(503, Code.COMMIT_UNKNOWN, detail, retry_after=1)
-        case LockTimeoutError(of="row") | ConflictError():
+        case LockTimeoutError(of="row") | ConflictError() | UniqueError():
             return busy()
         case UnavailableError() | DatabaseError():
             return Problem(503, Code.UNAVAILABLE, texts.UNAVAILABLE, retry_after=1)

@@ -236,3 +236,21 @@ async def test_a_pool_that_is_exhausted_refuses_and_recovers(migrated_postgres_u
         assert reasons[:2] == ["deadline", "deadline"]
         assert reasons.count("queue") == 1
         assert await store.titles() == []
+
+
+async def test_a_statement_whose_preparation_was_skipped_is_still_run(migrated_postgres_url: str) -> None:
+    """What fails in a pipeline takes the preparing of later statements along; the next who needs them gets them."""
+    known = Text(postgresql="SELECT %(value)s::int AS value", columns={"value": None})
+    broken = Text(postgresql="SELECT 1 / %(value)s::int AS value", columns={"value": None})
+
+    def fails(tx: WriteTx) -> None:
+        tx.run(broken, value=0)
+        tx.run(known, value=1)  # nobody waits for it: it is skipped
+
+    async with opened(migrated_postgres_url, write_threads=1) as store:
+        for _ in range(4):  # once, twice: prepared
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                await store.database.write(fails)
+        assert (await store.database.write(lambda tx: tx.one(known, value=2).value)).value == 2
+        await works_again(store, "later")
+        assert store.doubts == 0

@@ -117,11 +117,11 @@ async def test_no_start_passes_a_deletion_that_waits(store: Store) -> None:
     await store.database.write(_register, "m")
     # Connections that wait at the server all the time: between the slices of `Database.write` anybody may pass.
     links = [PostgresLink(store.url, store.log, lock_timeout_s=DEADLINE_S) for _ in range(3)]
-    first = asyncio.create_task(asyncio.to_thread(links[0].write, _start, task, "m", gate))
+    first = asyncio.create_task(asyncio.to_thread(links[0].write, lambda tx: _start(tx, task, "m", gate)))
     await until(gate.entered.is_set, "the first start")
-    deleting = asyncio.create_task(asyncio.to_thread(links[1].write, _delete, "m"))
+    deleting = asyncio.create_task(asyncio.to_thread(links[1].write, lambda tx: _delete(tx, "m")))
     await _waiting(store)
-    second = asyncio.create_task(asyncio.to_thread(links[2].write, _start, task, "m"))
+    second = asyncio.create_task(asyncio.to_thread(links[2].write, lambda tx: _start(tx, task, "m")))
     await _waiting(store, 2)
     gate.open()
     started, marked = (await first)[0].value, (await deleting)[0].value

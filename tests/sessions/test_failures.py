@@ -126,7 +126,7 @@ class _FailingDatabase:
         (LockTimeoutError("locked"), "session_being_modified", BUSY),
         (LockTimeoutError("locked", of="else"), "create_failed", CREATE_FAILED),
         (ConflictError("late"), "session_being_modified", BUSY),
-        (UniqueError("ux_session_slot"), "create_failed", CREATE_FAILED),
+        (UniqueError("ux_session_slot"), "session_being_modified", BUSY),
         (
             CommitUnknownError("lost"),
             "commit_unknown",

@@ -4,7 +4,8 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Concatenate, ParamSpec, TypeVar, cast
+from functools import partial
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from sessioncast_server.broker.base import Announcement
 from sessioncast_server.db.database import Appender, CommitListener, Written
@@ -17,8 +18,9 @@ from sessioncast_server.db.workers import Workers
 T = TypeVar("T")
 P = ParamSpec("P")
 
-_LOCK_SLICE_S = 0.25
-_LOCK_PAUSE_S = 0.05
+_LOCK_SLICE_S = 0.025
+_LOCK_PAUSE_S = 0.002
+_LOCK_PAUSE_MAX_S = 0.2
 
 
 class PostgresDatabase:
@@ -84,26 +86,30 @@ class PostgresDatabase:
     async def write(self, fn: Callable[Concatenate[WriteTx, P], T], /, *args: P.args, **kwargs: P.kwargs) -> Written[T]:
         """Run `fn(tx, …)` on one of the writing connections.
 
-        A lock is waited for in slices, and the connection is given back between them: whoever waits for a task that
-        somebody keeps must not keep those waiting who want another one.
+        A lock is waited for in the database for a moment, in turn with others. Whoever has not got it by then asks
+        again and again without waiting, with growing pauses in which no connection is kept: those who wait for a task
+        that somebody keeps must not keep those waiting who want another one.
         """
         loop = asyncio.get_running_loop()
-        began, sliced = loop.time(), None
+        ends = loop.time() + self._lock_timeout_s
+        waited_s, tries = 0.0, 0
         while True:
+            began = loop.time()
             try:
-                written: Written[T] = await self._writers.run(lambda link: self._write(link, fn, *args, **kwargs))
+                job = partial(self._write, partial(_called, fn, args, kwargs), patient=tries == 0)
+                written: Written[T] = await self._writers.run(job)
+                break
             except LockTimeoutError as error:
-                pause = random.uniform(0, _LOCK_PAUSE_S)  # noqa: S311  spreads rivals, guards nothing
-                if loop.time() + pause - began >= self._lock_timeout_s:
+                tries += 1
+                pause = random.uniform(0, min(_LOCK_PAUSE_S * 2**tries, _LOCK_PAUSE_MAX_S))  # noqa: S311  spreads rivals
+                if loop.time() + pause >= ends:
                     if error.of == "row":
                         raise
                     raise UnavailableError("busy", str(error)) from error
                 await asyncio.sleep(pause)
-                sliced = loop.time()
-            else:
-                break
-        if sliced is not None:
-            waited_s = written.effort.waited_s + sliced - began
+                waited_s += loop.time() - began
+        if tries:
+            waited_s += written.effort.waited_s
             written = replace(written, effort=replace(written.effort, contended=True, waited_s=waited_s))
         return written
 
@@ -137,9 +143,9 @@ class PostgresDatabase:
             connect_timeout_s=self._connect_timeout_s,
         )
 
-    def _write(self, link: PostgresLink, fn: Callable[..., T], *args: object, **kwargs: object) -> Written[T]:
+    def _write(self, fn: Callable[[WriteTx], T], link: PostgresLink, *, patient: bool) -> Written[T]:
         try:
-            written, announcements, seconds = link.write(fn, *args, **kwargs)
+            written, announcements, seconds = link.write(fn, patient=patient)
         except CommitUnknownError:
             self._tell(self._listener.doubtful)
             raise
@@ -155,3 +161,7 @@ class PostgresDatabase:
     def _announce(self, announcements: list[Announcement], seconds: float) -> None:
         self._listener.timed(seconds, 1)
         self._listener.committed(announcements)
+
+
+def _called(fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], tx: WriteTx) -> T:
+    return fn(tx, *args, **kwargs)

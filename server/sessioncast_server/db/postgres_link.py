@@ -158,12 +158,17 @@ class PostgresLink:
                 cursor.execute("COMMIT")
                 return value
         except psycopg.Error as error:
-            raise _meaning(error, lost=connection.closed) from error
+            raise self._told(_meaning(error, lost=connection.closed)) from error
         finally:
             self._leave(connection)
 
-    def write(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> tuple[Written[T], list[Announcement], float]:
-        """Run `fn(tx, …)` in one transaction, again when it lost a deadlock or was too late for another reason.
+    def write(
+        self, fn: Callable[[WriteTx], T], *, patient: bool = True
+    ) -> tuple[Written[T], list[Announcement], float]:
+        """Run `fn(tx)` in one transaction, again when it lost a deadlock or was too late for another reason.
+
+        Args:
+            patient: whether to wait for rows that somebody else has locked.
 
         Returns:
             its outcome, what was appended, and the seconds from appending to the end of COMMIT.
@@ -173,7 +178,7 @@ class PostgresLink:
         """
         for tries in range(_RETRIES):
             try:
-                return self._on_live(partial(self._write_once, tries, fn, *args, **kwargs))
+                return self._on_live(partial(self._write_once, fn, tries, patient=patient))
             except (errors.DeadlockDetected, errors.SerializationFailure, UniqueError, ConflictError) as error:
                 # A row that another one inserted meanwhile is there to be read when it runs again.
                 conflict = error
@@ -183,15 +188,17 @@ class PostgresLink:
         raise UnavailableError("busy", str(conflict)) from conflict
 
     def _write_once(
-        self, tries: int, fn: Callable[..., T], *args: Any, **kwargs: Any
+        self, fn: Callable[[WriteTx], T], tries: int, *, patient: bool
     ) -> tuple[Written[T], list[Announcement], float]:
         connection = self.connection()
         ending = _Ending()
         try:
             with connection.pipeline() as pipeline, connection.cursor() as cursor:
                 cursor.execute("BEGIN")
-                tx = WriteTx(cursor, POSTGRESQL, translate, spawn=connection.cursor, wait=pipeline.sync)
-                value = fn(tx, *args, **kwargs)
+                tx = WriteTx(
+                    cursor, POSTGRESQL, translate, spawn=connection.cursor, wait=pipeline.sync, patient=patient
+                )
+                value = fn(tx)
                 ending.began = time.monotonic()
                 appended = self._appender.append(tx)
                 for statement, params in tx.closing:
@@ -201,12 +208,23 @@ class PostgresLink:
                 connection.execute("COMMIT")
             announcements = appended()
         except (psycopg.Error, LockTimeoutError, UnavailableError) as error:
-            raise ending.meaning(error, lost=connection.closed) from error
+            raise self._told(ending.meaning(error, lost=connection.closed)) from error
         finally:
             self._leave(connection)
         position = Position(announcements[-1].epoch, announcements[-1].last) if announcements else None
         effort = Effort(tx.statements, tx.waited_s, tx.contended or tries > 0, tries)
         return Written(value, position, effort), announcements, time.monotonic() - ending.began
+
+    def _told(self, meaning: Exception) -> Exception:
+        """An error's meaning, once what the driver got wrong is put right.
+
+        It takes a statement for prepared whose preparation was skipped with the rest of a pipeline, because something
+        before it failed. Only a new connection knows better; nothing was committed on this one.
+        """
+        if isinstance(meaning, errors.InvalidSqlStatementName):
+            self.close()
+            return UnavailableError("connection", str(meaning))
+        return meaning
 
     def _leave(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
         """No transaction stays open; a connection of which that cannot be said is dropped."""

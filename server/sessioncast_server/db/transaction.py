@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from sqlalchemy.engine import Dialect
 
+from sessioncast_server.db.errors import LockTimeoutError
 from sessioncast_server.db.statement import Compiled, Statement
 
 
@@ -182,7 +183,7 @@ class WriteTx(ReadTx):
         contended: whether anybody was in the way.
     """
 
-    __slots__ = ("_wait", "closing", "contended", "staged", "waited_s", "wrote")
+    __slots__ = ("_patient", "_wait", "closing", "contended", "staged", "waited_s", "wrote")
 
     def __init__(
         self,
@@ -192,9 +193,18 @@ class WriteTx(ReadTx):
         *,
         spawn: Callable[[], Cursor],
         wait: Callable[[], None] = lambda: None,
+        patient: bool = True,
     ) -> None:
+        """A transaction that has begun.
+
+        Args:
+            spawn: makes another cursor.
+            wait: waits for all that was sent.
+            patient: whether a row that somebody else has locked is waited for; if not, LockTimeoutError comes at once.
+        """
         super().__init__(cursor, dialect, translate, spawn=spawn)
         self._wait = wait
+        self._patient = patient
         self.staged: list[Staged] = []
         self.closing: list[tuple[Statement, dict[str, Any]]] = []
         self.wrote = False
@@ -265,6 +275,8 @@ class WriteTx(ReadTx):
 
     def _wait_for(self, lock: Lock, params: dict[str, Any]) -> Any:
         self.contended = True
+        if not self._patient:
+            raise LockTimeoutError("somebody else has it")
         began = time.monotonic()
         try:
             self.one(lock.waiting, **params)
