@@ -81,3 +81,34 @@ def test_a_closed_standard_error_costs_lines_and_nothing_else() -> None:
     command = ["sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, PROGRAM.format(log="'json'")]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=60)
     assert done.stdout == "reached the end\n"
+
+
+_TURNS = """
+import asyncio, os, structlog
+from sessioncast_server.observe.logs import configure
+configure("json", "info")
+log = structlog.get_logger("x")
+async def main():
+    log.info("one")
+    log.info("two")
+    os.write(2, b"nothing yet\\n")
+    log.warning("three")
+    os.write(2, b"all of them\\n")
+    log.info("four")
+    await asyncio.sleep(0)
+    os.write(2, b"a turn later\\n")
+    log.info("five")
+asyncio.run(main())
+log.info("six")
+os.write(2, b"the end\\n")
+"""
+
+
+def test_lines_of_one_turn_are_written_together_and_in_order() -> None:
+    """What goes well waits for the end of the turn; what does not is written at once, after all that came before it."""
+    done = subprocess.run([sys.executable, "-c", _TURNS], stderr=subprocess.PIPE, text=True, check=True, timeout=60)
+    lines = [json.loads(line)["event"] if line.startswith("{") else line for line in done.stderr.splitlines()]
+    assert lines == [
+        *("nothing yet", "one", "two", "three", "all of them"),
+        *("four", "a turn later", "five", "six", "the end"),
+    ]

@@ -23,7 +23,7 @@ class RequestMiddleware:
 
     Counts and logs at the head of an answer, because a stream ends hours later. The log never has the
     query string, where people put secrets. The route is the template that the dispatch leaves in
-    `scope["state"]["template"]`. Costs 20 µs with a log line.
+    `scope["state"]["template"]`.
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
