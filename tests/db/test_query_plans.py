@@ -69,7 +69,7 @@ def _sessions() -> Iterator[Case]:
     yield "slot", sessions.SLOT.plain, {"slot": "s"}, {"ux_session_slot"}
     yield "slot, locked", sessions.SLOT.waiting, {"slot": "s"}, {"ux_session_slot"}
     where = {"task_id": _ID, "phase": "run", "debug": False}
-    yield "slotless in a place", sessions.SLOTLESS, where, {"ix_session_slotless"}
+    yield "occupants", sessions.OCCUPANTS, {**where, "slot": "s"}, {"ix_session_slotless", "ux_session_slot"}
     yield "slotless of tasks", sessions.SLOTLESS_OF_TASKS, {"ids": _IDS}, {"ix_session_slotless"}
     yield "slotless of a task, locked", sessions.LOCK_SLOTLESS, {"task_id": _ID}, {"ix_session_slotless"}
     yield "all slotless", sessions.TASKS_WITH_SLOTLESS, {"after": "", "limit": 9}, {"ix_session_slotless"}

@@ -4,11 +4,11 @@ Building and compiling a statement costs ten times what SQLite needs to run it; 
 SQLAlchemy cost as much again. Both databases take the compiled text with named parameters.
 """
 
-import re
 from collections import namedtuple
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sqlalchemy import CompoundSelect
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.engine import Dialect
@@ -16,8 +16,6 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 SQLITE: Dialect = sqlite.dialect(paramstyle="named")
 POSTGRESQL: Dialect = psycopg.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]  # SQLAlchemy's gap
-
-_FROM = re.compile(r"\bFROM \w+")
 
 Processor = Callable[[Any], Any]
 
@@ -63,13 +61,14 @@ class Statement:
     """A statement built once, at import, and compiled for a database when it is first run there.
 
     Args:
-        sqlite_index: the index that SQLite has to use for the table, where its planner knows no better. It takes any
-            unique index for one row, also when NULL is looked for, of which there may be as many as there are rows.
+        sqlite_index: a table, where it is named last, and the index that SQLite has to use for it, because its planner
+            knows no better. It takes any unique index for one row, also when NULL is looked for, of which there may be
+            as many as there are rows.
     """
 
     __slots__ = ("_by_dialect", "_sqlite_index", "clause")
 
-    def __init__(self, clause: Any, *, sqlite_index: str | None = None) -> None:
+    def __init__(self, clause: Any, *, sqlite_index: tuple[str, str] | None = None) -> None:
         self.clause = clause
         self._sqlite_index = sqlite_index
         self._by_dialect: dict[str, Compiled] = {}
@@ -95,12 +94,15 @@ class Statement:
             constants[name] = inputs.pop(name)(constants[name])
         text = compiled.string
         if self._sqlite_index is not None and dialect.name == "sqlite":
-            text = _FROM.sub(rf"\g<0> INDEXED BY {self._sqlite_index}", text, count=1)
+            table, index = self._sqlite_index
+            before, named, after = text.rpartition(f"FROM {table} ")
+            text = f"{before}{named}INDEXED BY {index} {after}"
         return Compiled(text, constants, inputs, self._columns(dialect))
 
     def _columns(self, dialect: Dialect) -> dict[str, Processor | None]:
-        if self.clause.is_select:
-            descriptions = self.clause.column_descriptions
+        clause: Any = self.clause.selects[0] if isinstance(self.clause, CompoundSelect) else self.clause
+        if clause.is_select:
+            descriptions = clause.column_descriptions
         elif self.clause.is_dml:
             descriptions = self.clause.returning_column_descriptions
         else:

@@ -256,24 +256,18 @@ class WriteTx(ReadTx):
             return self.one(lock.plain, **params)
         row = self.one(lock.passing, **params)
         if row is None and self.one(lock.plain, **params) is not None:
-            row = self._wait_for(lock, params)
+            self.wait_for(lock, **params)
+            # Read by a statement of its own: what was waited for may have made another row the one that is meant,
+            # and a statement that began before does not see it.
+            row = self.one(lock.plain, **params)
         return row
 
-    def ask_locked(self, lock: Lock, **params: Any) -> Callable[[], Any]:
-        """As `locked`, to look at later, for a row that may not be there: no round trip of its own while it is free."""
-        if self.serial:
-            return self.ask(lock.plain, **params).one
-        free, present = self.ask(lock.passing, **params), self.ask(lock.plain, **params)
+    def wait_for(self, lock: Lock, **params: Any) -> None:
+        """Lock a row that somebody else has. Read it again afterwards.
 
-        def look() -> Any:
-            row = free.one()
-            if row is None and present.one() is not None:
-                row = self._wait_for(lock, params)
-            return row
-
-        return look
-
-    def _wait_for(self, lock: Lock, params: dict[str, Any]) -> Any:
+        Raises:
+            LockTimeoutError: it was kept for too long.
+        """
         self.contended = True
         if not self._patient:
             raise LockTimeoutError("somebody else has it")
@@ -283,9 +277,6 @@ class WriteTx(ReadTx):
         finally:
             self.waited_s += time.monotonic() - began
         self.now = datetime.now(UTC)  # what is written now was not done when the waiting began
-        # Read by a statement of its own: what was waited for may have made another row the one that is meant, and
-        # a statement that began before does not see it.
-        return self.one(lock.plain, **params)
 
     def lock(self, statement: Statement, **params: Any) -> None:
         """Lock rows until the end, by a SELECT … FOR …. Nothing on SQLite."""

@@ -24,24 +24,25 @@ SYSTEM = "sessioncast"
 
 
 def ask_occupants(tx: WriteTx, place: Place, *, locked: bool) -> Callable[[], list[Record]]:
-    """The live sessions of a place, to look at later: the one with the slot first, then those without.
+    """The live sessions of a place, to look at later: at most one of them has its slot.
 
     Args:
         locked: whether their rows are to be locked.
     """
-    where = {"task_id": place.task_id, "phase": place.phase, "debug": place.debug}
-    if locked:
-        holder = tx.ask_locked(statements.SLOT, slot=place.slot)
-    else:
-        holder = tx.ask(statements.SLOT.plain, slot=place.slot).one
-    slotless = tx.ask(statements.SLOTLESS, **where)
+    where = {"slot": place.slot, "task_id": place.task_id, "phase": place.phase, "debug": place.debug}
+    locks = locked and not tx.serial
+    free = tx.ask(statements.SLOT.passing, slot=place.slot) if locks else None
+    asked = tx.ask(statements.OCCUPANTS, **where)
 
     def look() -> list[Record]:
-        row, others = holder(), slotless.all()
-        if others and locked and not tx.serial:
+        found = [Record(*row) for row in asked.all()]
+        if free is not None and any(record.slot is not None for record in found) and free.one() is None:
+            tx.wait_for(statements.SLOT, slot=place.slot)
+            found = [Record(*row) for row in tx.all(statements.OCCUPANTS, **where)]
+        if locks and any(record.slot is None for record in found):
             tx.lock(statements.LOCK_SLOTLESS, task_id=place.task_id)
-            others = tx.all(statements.SLOTLESS, **where)
-        return [Record(*found) for found in ([row] if row is not None else []) + others]
+            found = [Record(*row) for row in tx.all(statements.OCCUPANTS, **where)]
+        return found
 
     return look
 

@@ -21,12 +21,20 @@ _ID = _SESSION.c.id == bindparam("session_id")
 GET = Statement(select(*_ALL).where(_ID))
 LOCK = Lock(select(*_ALL).where(_ID))
 SLOT = Lock(select(*_ALL).where(_SESSION.c.slot == bindparam("slot")))
-SLOTLESS = Statement(
+_SLOTLESS_INDEX = ("session", "ix_session_slotless")
+OCCUPANTS = Statement(
     select(*_ALL)
-    .where(_TASK, _SESSION.c.phase == bindparam("phase"), _SESSION.c.debug == bindparam("debug"))
-    .where(_SESSION.c.slot.is_(None), _LIVE)
-    .order_by(_SESSION.c.id),
-    sqlite_index="ix_session_slotless",
+    .where(_SESSION.c.slot == bindparam("slot"))
+    .union_all(
+        select(*_ALL).where(
+            _TASK,
+            _SESSION.c.phase == bindparam("phase"),
+            _SESSION.c.debug == bindparam("debug"),
+            _SESSION.c.slot.is_(None),
+            _LIVE,
+        )
+    ),
+    sqlite_index=_SLOTLESS_INDEX,
 )
 IN_SLOTS = Statement(select(*_ALL).where(any_of(_SESSION.c.slot, bindparam("slots", type_=IdList))))
 LOCK_FREE_SLOTS = Statement(
@@ -45,14 +53,14 @@ SLOTLESS_OF_TASKS = Statement(
     select(_SESSION.c.task_id, _SESSION.c.phase, _SESSION.c.debug).where(
         any_of(_SESSION.c.task_id, bindparam("ids", type_=IdList)), _SESSION.c.slot.is_(None), _LIVE
     ),
-    sqlite_index="ix_session_slotless",
+    sqlite_index=_SLOTLESS_INDEX,
 )
 LOCK_SLOTLESS = Statement(
     select(_SESSION.c.id)
     .where(_TASK, _SESSION.c.slot.is_(None), _LIVE)
     .order_by(_SESSION.c.id)
     .with_for_update(key_share=True),
-    sqlite_index="ix_session_slotless",
+    sqlite_index=_SLOTLESS_INDEX,
 )
 TASKS_WITH_SLOTLESS = Statement(
     select(_SESSION.c.task_id, _SESSION.c.project_id)
@@ -60,7 +68,7 @@ TASKS_WITH_SLOTLESS = Statement(
     .distinct()
     .order_by(_SESSION.c.task_id)
     .limit(_LIMIT),
-    sqlite_index="ix_session_slotless",
+    sqlite_index=_SLOTLESS_INDEX,
 )
 INSERT = Statement(insert(_SESSION))
 TAKE_SLOT = Statement(
