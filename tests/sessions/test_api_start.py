@@ -95,8 +95,12 @@ def _existing(answer: Any, live: dict[str, Any], changed: bool) -> None:
 
 def _confirm(answer: Any, live: dict[str, Any], changed: bool) -> None:
     document = problem(answer, 409, "model_change_requires_confirmation")
-    assert document.keys() == PROBLEM | {"warning", "difference", "existing", "export_url", "confirm"}
     assert document["detail"] == CONFIRM
+    _confirmable(document, live, changed)
+
+
+def _confirmable(document: dict[str, Any], live: dict[str, Any], changed: bool) -> None:
+    assert document.keys() == PROBLEM | {"warning", "difference", "existing", "export_url", "confirm"}
     assert document["warning"] == LOSS
     assert document["difference"] == (
         {"result": "changed", "fields": ["name"]} if changed else {"result": "same", "fields": []}
@@ -108,10 +112,7 @@ def _confirm(answer: Any, live: dict[str, Any], changed: bool) -> None:
 
 
 def _changed(answer: Any, live: dict[str, Any], changed: bool) -> None:
-    document = problem(answer, 409, "session_changed")
-    assert document.keys() == PROBLEM | {"existing", "confirm"}
-    assert document["existing"] == {name: live[name] for name in EXISTING}
-    assert document["confirm"] == {"session_id": live["id"]}
+    _confirmable(problem(answer, 409, "session_changed"), live, changed)
 
 
 def _reject(answer: Any, live: dict[str, Any], changed: bool) -> None:

@@ -14,6 +14,12 @@ from support.api import Api
 # method, path in the description; those that stream, and those outside of /v1, are tested elsewhere.
 OPERATIONS = [
     ("POST", "/v1/projects/{project_id}/sessions/bulk"),
+    ("GET", "/v1/projects/{project_id}/models"),
+    ("PUT", "/v1/projects/{project_id}/models/{name}"),
+    ("DELETE", "/v1/projects/{project_id}/models/{name}"),
+    ("GET", "/v1/admin/flags"),
+    ("GET", "/v1/admin/flags/{name}"),
+    ("PUT", "/v1/admin/flags/{name}"),
     ("PUT", "/v1/projects/{project_id}"),
     ("GET", "/v1/projects/{project_id}"),
     ("POST", "/v1/projects/{project_id}/tasks"),
@@ -88,13 +94,14 @@ class Ids:
     project_id: str
     task_id: str
     session_id: str
+    name: str
 
 
 @pytest.fixture(scope="module")
 def ids(api: Api) -> Ids:
     """A project with a task and a session in it."""
     work = api.work()
-    return Ids(work.project, work.task, work.session()["id"])
+    return Ids(work.project, work.task, work.session()["id"], "name")
 
 
 def test_every_described_operation_is_swept(api: Api) -> None:
@@ -111,7 +118,7 @@ def test_no_input_is_a_server_error(api: Api, ids: Ids, method: str, path: str) 
     @QUICK
     @given(bodies, queries, headers, st.none() | odd_ids)
     def sweep(body: bytes, query: list[tuple[str, str]], extra: dict[str, str], odd: str | None) -> None:
-        asked = path.format(project_id=odd, task_id=odd, session_id=odd) if odd else path.format(**vars(ids))
+        asked = path.format(project_id=odd, task_id=odd, session_id=odd, name=odd) if odd else path.format(**vars(ids))
         rest: dict[str, Any] = {"content": body} if method != "GET" else {}
         params = [(name, value) for name, value in query if not name.isspace()]
         encoded = {name: value.encode("latin-1") for name, value in extra.items()}

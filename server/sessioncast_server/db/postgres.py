@@ -101,12 +101,13 @@ class PostgresDatabase:
                 break
             except LockTimeoutError as error:
                 tries += 1
-                pause = random.uniform(0, min(_LOCK_PAUSE_S * 2**tries, _LOCK_PAUSE_MAX_S))  # noqa: S311  spreads rivals
-                if loop.time() + pause >= ends:
+                left_s = ends - loop.time()
+                if left_s <= 0:
                     if error.of == "row":
                         raise
                     raise UnavailableError("busy", str(error)) from error
-                await asyncio.sleep(pause)
+                pause_s = random.uniform(0, min(_LOCK_PAUSE_S * 2**tries, _LOCK_PAUSE_MAX_S))  # noqa: S311  spreads rivals
+                await asyncio.sleep(min(pause_s, left_s))
                 waited_s += loop.time() - began
         if tries:
             waited_s += written.effort.waited_s
