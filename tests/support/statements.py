@@ -53,21 +53,22 @@ class CountedReads:
 def _traced(tx: ReadTx) -> Iterator[list[str]]:
     """What the driver runs meanwhile, complete once the block ended."""
     ran: list[str] = []
-    connection: Any = tx._cursor.connection  # type: ignore[attr-defined]  # both drivers' cursors have it
-    if isinstance(connection, sqlite3.Connection):
-        connection.set_trace_callback(ran.append)
+    cursor: Any = tx._cursor
+    if isinstance(cursor, sqlite3.Cursor):
+        cursor.connection.set_trace_callback(ran.append)
         try:
             yield ran
         finally:
-            connection.set_trace_callback(None)
+            cursor.connection.set_trace_callback(None)
         return
+    pgconn = cursor._wire._pgconn
     with tempfile.TemporaryFile("w+b") as file:
-        connection.pgconn.trace(file.fileno())
-        connection.pgconn.set_trace_flags(Trace.SUPPRESS_TIMESTAMPS)
+        pgconn.trace(file.fileno())
+        pgconn.set_trace_flags(Trace.SUPPRESS_TIMESTAMPS)
         try:
             yield ran
         finally:
-            connection.pgconn.untrace()
+            pgconn.untrace()
         file.seek(0)
         # «F 9 Execute "" 0»: libpq tells each message of the protocol in a line.
         ran += [

@@ -23,6 +23,7 @@ from sessioncast_server.db.errors import (
     UnavailableError,
     UniqueError,
 )
+from sessioncast_server.db.postgres_wire import Plans, Wire
 from sessioncast_server.db.statement import POSTGRESQL
 from sessioncast_server.db.transaction import ReadTx, WriteTx
 from sessioncast_shared.position import Position
@@ -96,6 +97,7 @@ class PostgresLink:
         self._lock_timeout_ms = round(lock_timeout_s * 1000)
         self._connect_timeout_s = connect_timeout_s
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._plans = Plans()
         self._shut = False
 
     def connection(self) -> psycopg.Connection[tuple[Any, ...]]:
@@ -109,6 +111,7 @@ class PostgresLink:
             self.close()
         if self._connection is None or self._connection.closed:
             self._shut = False
+            self._plans = Plans()
             try:
                 self._connection = psycopg.connect(
                     self._url,
@@ -152,9 +155,10 @@ class PostgresLink:
     def _read_once(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         connection = self.connection()
         try:
-            with connection.pipeline(), connection.cursor() as cursor:
+            with Wire(connection, self._plans) as wire:
+                cursor = wire.cursor()
                 cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-                value = fn(ReadTx(cursor, POSTGRESQL, translate, spawn=connection.cursor), *args, **kwargs)
+                value = fn(ReadTx(cursor, POSTGRESQL, translate, spawn=wire.cursor), *args, **kwargs)
                 cursor.execute("COMMIT")
                 return value
         except psycopg.Error as error:
@@ -193,11 +197,10 @@ class PostgresLink:
         connection = self.connection()
         ending = _Ending()
         try:
-            with connection.pipeline() as pipeline, connection.cursor() as cursor:
+            with Wire(connection, self._plans) as wire:
+                cursor = wire.cursor()
                 cursor.execute("BEGIN")
-                tx = WriteTx(
-                    cursor, POSTGRESQL, translate, spawn=connection.cursor, wait=pipeline.sync, patient=patient
-                )
+                tx = WriteTx(cursor, POSTGRESQL, translate, spawn=wire.cursor, wait=wire.sync, patient=patient)
                 value = fn(tx)
                 ending.began = time.monotonic()
                 appended = self._appender.append(tx)
@@ -205,7 +208,7 @@ class PostgresLink:
                     tx.send(statement, **params)
                 ending.sent = tx.wrote
                 # Counter, events and COMMIT in one round trip: the counter row is locked for as short as can be.
-                connection.execute("COMMIT")
+                cursor.execute("COMMIT")
             announcements = appended()
         except (psycopg.Error, LockTimeoutError, UnavailableError) as error:
             raise self._told(ending.meaning(error, lost=connection.closed)) from error
