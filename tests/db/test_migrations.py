@@ -38,6 +38,17 @@ def test_a_schema_that_is_missing_is_told(postgres_url: str) -> None:
         require_current(postgres_url)
 
 
+def test_the_schema_of_a_newer_release_is_left_alone(database_url: str) -> None:
+    """A release that goes back finds a revision it does not know: it runs on it, and changes nothing."""
+    with connect(database_url) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.commit()
+    assert migrate(database_url) == "9999"
+    require_current(database_url)
+    with connect(database_url) as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == "9999"
+
+
 def test_nodes_that_start_together_migrate_one_after_another(postgres_url: str) -> None:
     """Two migrations of one PostgreSQL at once both succeed."""
     with ThreadPoolExecutor(2) as pool:

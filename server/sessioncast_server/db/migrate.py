@@ -27,7 +27,7 @@ class SchemaError(Exception):
 
 
 def migrate(url: str) -> str:
-    """Create or upgrade the schema; the revision it is at.
+    """Create or upgrade the schema; the revision it is at. That of a newer release is left as it is.
 
     A new SQLite file is readable by its owner only.
 
@@ -61,7 +61,7 @@ def require_current(url: str) -> None:
     """
     with connect(url) as connection:
         found = MigrationContext.configure(connection).get_current_revision()
-    scripts = ScriptDirectory(str(_FOLDER))
+    scripts = _scripts()
     known = {script.revision for script in scripts.walk_revisions()}
     head = scripts.get_current_head()
     if found is None or (found in known and found != head):
@@ -104,6 +104,10 @@ def config(connection: Connection) -> Config:
     return made
 
 
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory(str(_FOLDER))
+
+
 def _no_implicit_commits(connection: Any, _record: object) -> None:
     connection.isolation_level = None
 
@@ -113,6 +117,9 @@ def _begin(connection: Connection) -> None:
 
 
 def _upgrade(connection: Connection) -> str:
+    found = MigrationContext.configure(connection).get_current_revision()
+    if found is not None and found not in {script.revision for script in _scripts().walk_revisions()}:
+        return found  # of a newer release, whose migrations only added
     command.upgrade(config(connection), "head")
     connection.commit()
     return MigrationContext.configure(connection).get_current_revision() or ""
