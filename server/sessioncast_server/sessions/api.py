@@ -120,7 +120,7 @@ class SessionsApi:
                 call, "", _start, call.uuid("task_id"), wish, principal.sub, principal.may_see, self._terms
             )
         except DatabaseError as error:
-            self._meter.failed(error)
+            self._meter.failed(error, locks=self._terms.locks())
             raise _create_failed(error) from error
         if written.value.note is not None:  # it was made now, not told again
             self._meter.started(written.value.note, written.effort, time.monotonic() - began)

@@ -1,7 +1,7 @@
 """What starts and replacements took, as metrics."""
 
 from sessioncast_server.db.database import Effort
-from sessioncast_server.db.errors import ConflictError, DatabaseError, LockTimeoutError
+from sessioncast_server.db.errors import ConflictError, DatabaseError, LockTimeoutError, UniqueError
 from sessioncast_server.observe.metrics import Metrics
 from sessioncast_server.sessions.start import Outcome
 
@@ -38,10 +38,14 @@ class Meter:
         """Sessions were replaced."""
         self._metrics.session_replacements.labels(reason).inc(count)
 
-    def failed(self, error: DatabaseError) -> None:
-        """A start was given up."""
+    def failed(self, error: DatabaseError, *, locks: bool | None = True) -> None:
+        """A start was given up.
+
+        Args:
+            locks: whether tasks were locked; where that depends on the project, the error tells.
+        """
         match error:
             case LockTimeoutError(of="row"):
-                self._metrics.lock_timeouts.labels("pessimistic").inc()
-            case ConflictError():
-                self._metrics.lock_timeouts.labels("optimistic").inc()
+                self._metrics.lock_timeouts.labels("optimistic" if locks is False else "pessimistic").inc()
+            case ConflictError() | UniqueError():
+                self._metrics.lock_timeouts.labels("pessimistic" if locks else "optimistic").inc()
