@@ -76,26 +76,27 @@ async def test_a_server_that_was_there_stays(tmp_path: Path, node_factory: NodeF
 
 
 @pytest.mark.parametrize(
-    ("true", "lie", "missed"),
+    ("true", "lie", "times", "missed"),
     [
         pytest.param(
-            b'\ndata: {"position":', b'\n: ta: {"position":', {"events lost", "stream faults"}, id="an event is lost"
+            b'\ndata: {"position":', b'\n: ta: {"position":', 1, {"events lost", "stream faults"}, id="an event is lost"
         ),
-        pytest.param(b'{"op":"events",', b'{"op":"vanish",', {"events lost", "stream faults"}, id="a frame is lost"),
+        pytest.param(b'{"op":"events",', b'{"op":"vanish",', 1, {"events lost", "stream faults"}, id="a frame is lost"),
+        # With a brace at its end it is an answer, not an event. Of a shared task a user cannot tell: lie a few times.
         pytest.param(
-            b'{"first":1,"last":', b'{"first":2,"last":', {"answers that contradict"}, id="an answer is wrong"
+            b'{"first":1,"last":1}', b'{"first":2,"last":2}', 9, {"answers that contradict"}, id="an answer is wrong"
         ),
     ],
 )
 async def test_one_lie_fails_the_run(
-    tmp_path: Path, node_factory: NodeFactory, true: bytes, lie: bytes, missed: set[str]
+    tmp_path: Path, node_factory: NodeFactory, true: bytes, lie: bytes, times: int, missed: set[str]
 ) -> None:
     """One event that does not arrive, or one answer that is not true, ends a run of many with exit status 1."""
     node = await node_factory()
     hurried = ("--users", "10", "--seconds", "3", "--think", "0.05:0.1")
-    async with LyingProxy(node.port, true=true, lie=lie) as proxy:
+    async with LyingProxy(node.port, true=true, lie=lie, times=times) as proxy:
         status, figures, printed = await run(tmp_path, *hurried, "--host", proxy.url)
-        assert proxy.lies == 1, printed
+        assert 1 <= proxy.lies <= times, printed
     found = {check["name"] for check in figures["checks"] if check["verdict"] == "MISSED"}
     assert (found & CORRECT) - {"errors"} == missed, printed  # one error may be above 1 % of so few requests
     assert status == figures["status"] == 1

@@ -1,4 +1,4 @@
-"""A TCP proxy that once puts other bytes of the same length into what a server says."""
+"""A TCP proxy that once, or a few times, puts other bytes of the same length into what a server says."""
 
 import asyncio
 from contextlib import suppress
@@ -6,19 +6,20 @@ from typing import Self
 
 
 class LyingProxy:
-    """Passes bytes on, but for one place: the first time that `true` comes from the server, `lie` goes on instead.
+    """Passes bytes on, but for a few: the first `times` that `true` comes from the server, `lie` goes on instead.
 
     Attributes:
         url: of the server, through the proxy.
-        lies: how often it lied: 0 or 1.
+        lies: how often it lied.
     """
 
-    def __init__(self, port: int, *, true: bytes, lie: bytes) -> None:
+    def __init__(self, port: int, *, true: bytes, lie: bytes, times: int = 1) -> None:
         if len(true) != len(lie):
             raise ValueError("a lie of another length would break the framing")
         self._port = port
         self._true = true
         self._lie = lie
+        self._times = times
         self._pipes: set[asyncio.Task[None]] = set()
         self.lies = 0
         self.url = ""
@@ -43,8 +44,8 @@ class LyingProxy:
         try:
             with suppress(OSError):
                 while data := await reader.read(65536):
-                    if told and not self.lies and self._true in data:
-                        self.lies = 1
+                    if told and self.lies < self._times and self._true in data:
+                        self.lies += 1
                         data = data.replace(self._true, self._lie, 1)
                     writer.write(data)
                     await writer.drain()
