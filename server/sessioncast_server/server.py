@@ -91,10 +91,12 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
 
 
-def make_server(settings: Settings, *, ready: Callable[[str], None]) -> DrainingServer:
-    """The server of these settings."""
+def make_server(
+    settings: Settings, *, ready: Callable[[str], None], application: Application | None = None
+) -> DrainingServer:
+    """The server of these settings; the application is made of them too, unless it is given."""
     sys.setswitchinterval(settings.switch_interval_s)
-    application = Application(settings)
+    application = application or Application(settings)
     config = uvicorn.Config(
         application.asgi,
         host=settings.host,
