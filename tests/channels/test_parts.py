@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from sessioncast_server.broker.base import Announcement, Route
 from sessioncast_server.channels.audience import Audience
 from sessioncast_server.channels.channel import Channel, ChannelLimits
-from sessioncast_server.channels.groups import Group, Groups
+from sessioncast_server.channels.courier import Courier
+from sessioncast_server.channels.framing import Framing
+from sessioncast_server.channels.group import Group
+from sessioncast_server.channels.groups import Groups
 from sessioncast_server.channels.log import Entry, Head
 from sessioncast_server.channels.ring import Budget, Ring
 from sessioncast_server.channels.snapshot import Snapshot
@@ -73,13 +76,22 @@ filters = st.builds(
 )  # fmt: skip
 
 
+def alone(audience: Audience, framing: Framing) -> Group:
+    """A group that nobody feeds."""
+    channel = Channel(
+        "p", ChannelLimits(), Budget(1), clock=lambda: 0.0, courier=Courier(slice_s=1, busy=lambda: 0),
+        attend=lambda _: None, left=lambda _: None, read_log=lambda _: NotImplemented, count=Tally(),
+    )  # fmt: skip
+    return Group(channel, audience, framing)
+
+
 @given(st.lists(st.tuples(filters, st.booleans()), max_size=8), st.lists(routes, max_size=20))
 def test_the_index_finds_exactly_the_groups_that_want_an_event(
     wishes: list[tuple[Filter, bool]], events: list[Route]
 ) -> None:
     """By id and by none, each group gets each event it wants once, in order; an empty index is left at the end."""
     groups = Groups()
-    made = {groups.get(Audience(wanted, threads=threads), FRAMING, 0.0) for wanted, threads in wishes}
+    made = {groups.get(Audience(wanted, threads=threads), FRAMING, alone) for wanted, threads in wishes}
     entries = [entry(offset, route=route) for offset, route in enumerate(events, 1)]
     owed = groups.sort(entries)
     for group in made:
@@ -92,12 +104,11 @@ def test_the_index_finds_exactly_the_groups_that_want_an_event(
 def test_groups_are_one_per_audience_and_framing() -> None:
     """Equal wishes, rights and words share a group; any difference parts them."""
     groups = Groups()
-    one = groups.get(Audience(Filter.of(tasks=IDS[:2])), FRAMING, 0.0)
-    assert groups.get(Audience(Filter.of(tasks=[IDS[1], IDS[0], IDS[0]])), FRAMING, 0.0) is one
-    assert groups.get(Audience(Filter.of(tasks=IDS[:2])), WebSocketFraming("other"), 0.0) is not one
-    assert groups.get(Audience(Filter()), FRAMING, 0.0) is not groups.get(
-        Audience(Filter(), threads=True), FRAMING, 0.0
-    )
+    one = groups.get(Audience(Filter.of(tasks=IDS[:2])), FRAMING, alone)
+    assert groups.get(Audience(Filter.of(tasks=[IDS[1], IDS[0], IDS[0]])), FRAMING, alone) is one
+    assert groups.get(Audience(Filter.of(tasks=IDS[:2])), WebSocketFraming("other"), alone) is not one
+    wide = groups.get(Audience(Filter()), FRAMING, alone)
+    assert groups.get(Audience(Filter(), threads=True), FRAMING, alone) is not wide
 
 
 class Shelf:
@@ -120,7 +131,8 @@ def always(_: Snapshot) -> bool:
 
 async def test_one_flight_serves_all_and_a_failed_one_is_forgotten() -> None:
     """Who comes during a flight shares it, also its failure and a sharer's cancellation; the next one flies anew."""
-    group, shelf = Group(Audience(Filter()), FRAMING, 0.0), Shelf()
+    bench, shelf = Bench(), Shelf()
+    group = bench.channel.group(Audience(Filter()), FRAMING)
 
     def ask(usable: Callable[[Snapshot], bool] = always) -> "asyncio.Task[Snapshot]":
         return asyncio.create_task(group.snapshot(shelf.read, usable))
@@ -146,7 +158,7 @@ async def test_one_flight_serves_all_and_a_failed_one_is_forgotten() -> None:
     assert len(shelf.asked) == 3
     shelf.asked[2].set_result(Snapshot((), "e", 2))
     assert {(await each).offset for each in late} == {2}
-    group.forget_snapshot()
+    group.forget()
     again = ask()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -162,9 +174,10 @@ class Bench:
         self.reads = 0
         self.attended: list[Subscriber] = []
         self.tally = Tally()
+        self.courier = Courier(slice_s=60, busy=lambda: 0)
         self.channel = Channel(
             "p", limits or ChannelLimits(early_wait_s=0.001), Budget(1 << 30),
-            clock=asyncio.get_running_loop().time, attend=self.attend, left=lambda _: None,
+            clock=asyncio.get_running_loop().time, courier=self.courier, attend=self.attend, left=lambda _: None,
             read_log=self.read, count=self.tally,
         )  # fmt: skip
 
@@ -172,6 +185,11 @@ class Bench:
         """The ring cannot help this one."""
         subscriber.move(State.ATTENDED)
         self.attended.append(subscriber)
+
+    def flush(self) -> None:
+        """All that is known goes to the followers."""
+        while not self.courier.idle:
+            self.courier.run()
 
     def read(self, _: Channel) -> "asyncio.Task[None]":
         """Count."""
@@ -183,7 +201,7 @@ class Bench:
         group = self.channel.group(Audience(Filter()), FRAMING)
         subscriber = sink.subscriber = Subscriber(self.channel, group, sink, wants_snapshots=True)
         group.members.add(subscriber)
-        subscriber.cursor = self.channel.flushed
+        subscriber.cursor = self.channel.dealt
         return subscriber
 
 
@@ -210,8 +228,8 @@ async def test_a_channel_takes_each_event_once_and_in_order(seed: int) -> None:
     for each in [*offered[cut:], *offered]:
         channel.offer(each)
         if dice.random() < 0.3:
-            channel.flush()
-    channel.flush()
+            bench.flush()
+    bench.flush()
     assert sink.offsets == list(range(6, channel.last + 1))
     assert all(after == before + 1 for before, after in pairwise(sink.offsets))
     assert channel.last >= 39
@@ -251,7 +269,7 @@ async def test_bytes_are_made_once_for_a_group() -> None:
     for _ in range(3):
         bench.join(Sink()).move(State.FOLLOWING)
     bench.channel.offer(announced(1, 2))
-    bench.channel.flush()
+    bench.flush()
     assert len(fed) == 3
     assert len({id(each) for each in fed}) == 1
     assert bench.tally.of["delivered"] == 6
@@ -286,21 +304,26 @@ async def test_legal_and_illegal_moves_of_a_subscriber() -> None:
     bench.channel.close()
 
 
-async def test_a_heartbeat_amid_pending_events_claims_nothing_too_early() -> None:
-    """Its position is what followers have; the head is what is known; who is parked is not spoken to."""
+async def test_a_heartbeat_claims_nothing_too_early() -> None:
+    """Where events are pending they go instead of it; its position is what followers have; the parked hear none."""
     bench = Bench()
     channel = bench.channel
     channel.begin(Head("e", 3, 0))
     sink, full = RecordingSink(), RecordingSink("held")
-    bench.join(sink).move(State.FOLLOWING)
+    follower = bench.join(sink)
+    group = follower.group
+    follower.move(State.FOLLOWING)
     bench.join(full).move(State.FOLLOWING)
     channel.offer(announced(4))
-    channel.flush()
+    bench.flush()
     channel.offer(announced(5))
-    channel.beat(0.0)
-    assert (sink.frames[-1]["position"], sink.frames[-1]["head"]) == ("e:4", "e:5")
+    channel.beat(group, 0.0)
+    bench.flush()
+    assert sink.ops == ["events", "events"]
+    channel.beat(group, 0.0)
+    bench.flush()
+    assert (sink.frames[-1]["position"], sink.frames[-1]["head"]) == ("e:5", "e:5")
     assert full.ops == ["events"]
-    channel.flush()
     full.read()
     assert full.offsets == [4, 5]
     channel.close()

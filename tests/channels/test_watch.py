@@ -10,6 +10,7 @@ import pytest
 from sessioncast_server.broker.base import Announcement, Route
 from sessioncast_server.channels import life
 from sessioncast_server.channels.channel import Channel, ChannelLimits
+from sessioncast_server.channels.courier import Courier
 from sessioncast_server.channels.hub import Hub, HubLimits
 from sessioncast_server.channels.log import Entry, Head
 from sessioncast_server.channels.ring import Budget
@@ -21,6 +22,11 @@ from support.hubs import Rig, Tally
 from support.waiting import until
 
 QUIET = HubLimits(head_check_s=3600)
+
+
+def courier() -> Courier:
+    """One with nobody to serve."""
+    return Courier(slice_s=1, busy=lambda: 0)
 
 
 def after(position: Position, events: int = 1) -> Position:
@@ -117,8 +123,8 @@ async def test_too_much_that_came_early_silences_until_the_log_was_read() -> Non
     """What is given up because too much came early may be of any task."""
     channel = Channel(
         "p", ChannelLimits(early=1, early_wait_s=3600), Budget(1 << 30), clock=asyncio.get_running_loop().time,
-        attend=lambda _: None, left=lambda _: None, read_log=lambda _: asyncio.create_task(asyncio.sleep(0)),
-        count=Tally(),
+        courier=courier(), attend=lambda _: None, left=lambda _: None, count=Tally(),
+        read_log=lambda _: asyncio.create_task(asyncio.sleep(0)),
     )  # fmt: skip
     channel.begin(Head("e", 5, 0))
     channel.offer(announced(7, "a"))
@@ -337,7 +343,8 @@ async def test_whatever_is_lost_or_late_nothing_overtaken_is_vouched_for(seed: i
     dice.shuffle(offers)
     channel = Channel(
         "p", ChannelLimits(early=dice.randint(1, 20), early_wait_s=3600, ring_events=dice.randint(3, 80)),
-        Budget(1 << 30), clock=asyncio.get_running_loop().time, attend=lambda _: None, left=lambda _: None,
+        Budget(1 << 30), clock=asyncio.get_running_loop().time,
+        courier=courier(), attend=lambda _: None, left=lambda _: None,
         read_log=lambda _: asyncio.create_task(asyncio.sleep(0)), count=Tally(),
     )  # fmt: skip
     channel.begin(Head("e", opened_at, 0))

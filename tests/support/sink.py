@@ -1,6 +1,7 @@
 """A sink that keeps what it is fed, as fast or as slow as a test wants."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import orjson
@@ -43,6 +44,14 @@ class RecordingSink:
         if self.pace == "turns":
             asyncio.get_running_loop().call_soon(self.read)
         return False
+
+    def feed_all(self, parts: Sequence[bytes]) -> bool:
+        """Keep them all."""
+        pace, self.pace = self.pace, "fast"
+        for part in parts[:-1]:
+            self.feed(part)
+        self.pace = pace
+        return self.feed(parts[-1])
 
     def read(self) -> None:
         """The client took what there was."""

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from sessioncast_server.broker.base import Announcement
 from sessioncast_server.channels.audience import Audience
 from sessioncast_server.channels.counters import Counters
+from sessioncast_server.channels.courier import Courier
 from sessioncast_server.channels.framing import Framing
-from sessioncast_server.channels.groups import Group, Groups
+from sessioncast_server.channels.group import Group
+from sessioncast_server.channels.groups import Groups
 from sessioncast_server.channels.log import Entry, Head
 from sessioncast_server.channels.ring import Budget, Ring
 from sessioncast_server.channels.subscriber import State, Subscriber
@@ -26,7 +28,7 @@ class ChannelLimits:
 
     Attributes:
         ring_events, ring_bytes: what its ring holds.
-        block_bytes: what a parked subscriber is given at a time.
+        block_bytes: about how much a group is given in one pass, and one that catches up at a time.
         early: announcements that may wait for the one before them.
         early_wait_s: how long they wait before the log is read.
         replay_events, replay_bytes: a replay over either becomes a snapshot.
@@ -52,8 +54,8 @@ class Channel:
     """A channel with subscribers on this node.
 
     Attributes:
-        flushed: offset up to which every follower has everything that is for it.
-        parked: subscribers whose sinks are full.
+        dealt: offset up to which every group has, or is owed, everything that is for it.
+        parked: subscribers of the node whose sinks are full.
         attend: starts an attendant for a subscriber that the ring alone cannot help.
         read_log: reads the log from `last` on; the task is done when all that was committed before is here.
         unsure: something was heard that only the log can explain; until it is read nothing is vouched for.
@@ -66,6 +68,7 @@ class Channel:
         budget: Budget,
         *,
         clock: Callable[[], float],
+        courier: Courier,
         attend: Callable[[Subscriber], None],
         left: Callable[[Subscriber], None],
         read_log: Callable[["Channel"], "asyncio.Task[None]"],
@@ -78,10 +81,11 @@ class Channel:
         self.left = left
         self.groups = Groups()
         self.ring = Ring(events=limits.ring_events, size=limits.ring_bytes, budget=budget)
-        self.parked: set[Subscriber] = set()
+        self.parked = courier.parked
+        self.count = count
         self.members = 0
         self.epoch = ""
-        self.flushed = 0
+        self.dealt = 0
         self.opened = asyncio.Event()
         self.reader: asyncio.Task[None] | None = None
         self.read_again = False
@@ -89,16 +93,15 @@ class Channel:
         self.unsure = False
         self._marks: Watermarks | None = None
         self._read_log = read_log
-        self._count = count
+        self._courier = courier
         self._pending: list[Entry] = []
         self._early: dict[int, Announcement] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._flush_due = False
 
     @property
     def last(self) -> int:
         """Offset of the newest event known."""
-        return self._pending[-1].offset if self._pending else self.flushed
+        return self._pending[-1].offset if self._pending else self.dealt
 
     @property
     def head(self) -> Position:
@@ -114,13 +117,13 @@ class Channel:
     def restart(self, head: Head) -> None:
         """Go on from a head that what is held here does not lead to. Who follows has to be told."""
         self.epoch = head.epoch
-        self.flushed = head.offset
+        self.dealt = head.offset
         self._pending = []
         self.ring.restart(head.offset)
         if self._marks is not None:
             self._mark_anew()
         for group in self.groups:
-            group.forget_snapshot()
+            group.forget()
 
     def settle(self) -> None:
         """The log was read after all that was heard before: what is known is known again."""
@@ -164,7 +167,7 @@ class Channel:
             self._timer = asyncio.get_running_loop().call_later(self.limits.early_wait_s, self._early_waited)
 
     def take(self, entries: Iterable[Entry]) -> None:
-        """Accept the events that follow `last`; they are flushed together in this turn of the loop."""
+        """Accept the events that follow `last`; those of one turn of the loop are dealt out together."""
         entries = list(entries)
         if not entries:
             return
@@ -173,73 +176,51 @@ class Channel:
             for entry in entries:
                 self._marks.hear(entry.route.task_id, entry.offset)
         self._pending += entries
-        if not self._flush_due:
-            self._flush_due = True
-            asyncio.get_running_loop().call_soon(self.flush)
+        self._courier.stir(self)
 
     async def reached(self, offset: int, epoch: str) -> None:
-        """Wait until everything up to an offset that was seen in the log was flushed here too.
+        """Wait until everything up to an offset that was seen in the log was dealt out here too.
 
         Else a subscriber that has it already would be given it again as a follower.
         """
         if self.epoch != epoch or self.last < offset:
             await asyncio.shield(self._read_log(self))
-        self.flush()
+        self.deal()
 
-    def flush(self) -> None:
-        """Encode what is pending once per group and hand it to the followers."""
-        self._flush_due = False
+    def deal(self) -> None:
+        """Sort what is pending into the groups that it is for; the courier takes it to their followers."""
         pending, self._pending = self._pending, []
         if not pending:
             return
-        upto, now = pending[-1].offset, self.clock()
-        owed = self.groups.sort(pending)
-        # First the position, then the bytes: a follower that leaves or parks meanwhile is past all of `pending`.
-        self.flushed = upto
-        deliveries = 0
-        for group, entries in owed.items():
-            if group.followers:
-                deliveries += len(entries) * len(group.followers)
-                group.push(group.framing.events(entries), upto, now)
-        if deliveries:
-            self._count.delivered(deliveries)
+        for group, entries in self.groups.sort(pending).items():
+            # The position below is of all groups: one that is owed nothing has everything up to it.
+            if group.owe(entries):
+                if len(group.owed) > self.limits.ring_events:
+                    self._give_up(group)
+                else:
+                    self._courier.enqueue(group)
+        self.dealt = pending[-1].offset
 
-    def block(self, subscriber: Subscriber) -> tuple[bytes, int]:
-        """The next bytes for a subscriber that the ring reaches, and the offset they bring it to."""
-        entries: list[Entry] = []
-        size, cursor = 0, subscriber.cursor
-        for entry in self.ring.after(subscriber.cursor):
-            if entry.offset > self.flushed or size >= self.limits.block_bytes:
-                break
-            cursor = entry.offset
-            if subscriber.group.audience.wants(entry.route):
-                entries.append(entry)
-                size += len(entry.body)
-        if not entries:
-            return b"", cursor
-        self._count.delivered(len(entries))
-        return subscriber.group.framing.events(entries), cursor
+    def _give_up(self, group: Group) -> None:
+        """Its followers cannot be served as fast as events come: each reads on from where it is, or is told."""
+        for follower in (*group.followers, *(group.waiting or ())):
+            self.attend(follower)
 
-    def beat(self, silence_s: float) -> None:
-        """A heartbeat for every group that has heard nothing for so long; the slow are shown the door."""
-        now = self.clock()
-        for group in self.groups:
-            if now - group.spoken_at >= silence_s:
-                here = Position(self.epoch, self.flushed)
-                group.push(group.framing.heartbeat(here, self.head), self.flushed, now)
-                group.forget_unused_snapshot(now - silence_s)
-        for subscriber in tuple(self.parked):
-            if now - subscriber.parked_at > self.limits.send_deadline_s:
-                subscriber.end("too_slow")
+    def beat(self, group: Group, silence_s: float) -> float:
+        """Give a group that has heard nothing for so long a sign of life; when to ask again."""
+        due, again = group.tick(self.clock(), silence_s)
+        if due:
+            self._courier.enqueue(group)
+        return again
 
     def group(self, audience: Audience, framing: Framing) -> Group:
         """The group of these."""
-        return self.groups.get(audience, framing, self.clock())
+        return self.groups.get(audience, framing, lambda *names: Group(self, *names))
 
     def detach(self) -> list[Subscriber]:
         """Take all followers out of their groups; each keeps the channel's position as its own."""
-        self.flush()
-        followers = [subscriber for group in self.groups for subscriber in group.followers]
+        self.deal()
+        followers = [follower for group in self.groups for follower in (*group.followers, *(group.waiting or ()))]
         for subscriber in followers:
             subscriber.move(State.ATTENDED)
         return followers
@@ -267,7 +248,7 @@ class Channel:
     def _early_waited(self) -> None:
         self._timer = None
         if self._early:
-            self._count.hole(max(0, min(self._early) - 1 - self.last), healed=False)
+            self.count.hole(max(0, min(self._early) - 1 - self.last), healed=False)
             # What is announced is committed: the log has it. What the log has not would be waited for without end.
             self._early.clear()
             self._read_log(self)

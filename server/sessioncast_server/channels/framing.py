@@ -60,5 +60,8 @@ class Sink(Protocol):
     def feed(self, data: bytes) -> bool:
         """Take these bytes; whether more can be taken at once."""
 
+    def feed_all(self, parts: Sequence[bytes]) -> bool:
+        """Take these bytes, one after another; whether more can be taken at once."""
+
     def end(self, reason: str) -> None:
         """Say goodbye (`draining`, `expired`, `too_slow`, `overloaded`), then close."""

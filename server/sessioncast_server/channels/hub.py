@@ -1,7 +1,7 @@
 """All channels of a node: from announcements to groups and their subscribers."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -13,13 +13,16 @@ from sessioncast_server.channels.attendant import Attendant, Wish
 from sessioncast_server.channels.audience import Audience
 from sessioncast_server.channels.channel import Channel, ChannelLimits
 from sessioncast_server.channels.counters import Counters
+from sessioncast_server.channels.courier import Courier
 from sessioncast_server.channels.framing import Framing, Sink
+from sessioncast_server.channels.group import Group
 from sessioncast_server.channels.log import Log
 from sessioncast_server.channels.ring import Budget
 from sessioncast_server.channels.snapshot import Snapshots
 from sessioncast_server.channels.subscriber import State, Subscriber
 from sessioncast_server.channels.tail import Tail
 from sessioncast_server.channels.watch import Watch
+from sessioncast_server.channels.wheel import Wheel
 from sessioncast_server.db.database import Database
 from sessioncast_server.db.errors import DatabaseError
 
@@ -35,6 +38,7 @@ class HubLimits:
         total_bytes: what all rings hold together.
         head_check_s, head_slice: how often heads are read, and how many in one query.
         heartbeat_s: silence after which a stream gets a heartbeat.
+        slice_s: how long the loop hands out bytes before it lets others work.
         linger_s: how long a channel without subscribers is kept.
         subscribers: streams on this node; one more is refused.
     """
@@ -44,8 +48,16 @@ class HubLimits:
     head_check_s: float = 1.0
     head_slice: int = 500
     heartbeat_s: float = 15.0
+    slice_s: float = 0.004
     linger_s: float = 30.0
     subscribers: int = 50_000
+
+
+_LAST_WORDS_S = 0.5
+"""How long a drain waits for what was committed to be handed on."""
+
+_PORTION = 128
+"""Streams and groups that are looked after in one turn of the loop."""
 
 
 class FullError(Exception):
@@ -72,6 +84,8 @@ class Hub:
         self._count = count
         self._checks_identity = checks_identity
         self._budget = Budget(limits.total_bytes)
+        self._courier = Courier(slice_s=limits.slice_s, busy=database.busy)
+        self._wheel: Wheel[Group] = Wheel(min(1.0, limits.heartbeat_s / 3))
         self._attendant = Attendant(database, log, snapshots, count=count)
         self._channels: dict[str, Channel] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -138,9 +152,12 @@ class Hub:
             self._leave(channel)
             raise FullError
         group = channel.group(audience, framing)
+        if not group.members:
+            self._wheel.add(group, self._clock() + self._limits.heartbeat_s)
         subscriber = Subscriber(channel, group, sink, wants_snapshots=wish.snapshot != "never")
         group.members.add(subscriber)
-        self._attend(subscriber, partial(self._attendant.open, subscriber, wish))
+        if not self._attendant.open_at_once(subscriber, wish):
+            self._attend(subscriber, partial(self._attendant.open, subscriber, wish))
         return subscriber
 
     async def watch(self, name: str) -> Watch:
@@ -186,12 +203,19 @@ class Hub:
     async def drain(self) -> None:
         """Say goodbye to every stream and take no more."""
         self.draining = True
-        for channel in list(self._channels.values()):
-            channel.flush()
-            for group in channel.groups:
-                for subscriber in list(group.members):
-                    subscriber.end("draining")
+        # What was committed is handed on before; who commits without end is not waited for.
+        deadline = self._clock() + _LAST_WORDS_S
+        while not self._courier.idle and self._clock() < deadline:  # noqa: ASYNC110  its slices are the event
             await asyncio.sleep(0)
+        for channel in list(self._channels.values()):
+            for group in channel.groups:
+                await self._end(group.members, "draining")
+
+    async def _end(self, subscribers: Iterable[Subscriber], reason: str) -> None:
+        for count, subscriber in enumerate(tuple(subscribers), 1):
+            subscriber.end(reason)
+            if count % _PORTION == 0:
+                await asyncio.sleep(0)
 
     async def close(self) -> None:
         """Stop. Streams were drained before."""
@@ -209,6 +233,7 @@ class Hub:
             self._limits.channel,
             self._budget,
             clock=self._clock,
+            courier=self._courier,
             attend=self._catch_up,
             left=self._left,
             read_log=self._tail.read,
@@ -251,6 +276,7 @@ class Hub:
     def _left(self, subscriber: Subscriber) -> None:
         channel = subscriber.channel
         if not subscriber.group.members:
+            self._wheel.discard(subscriber.group)
             channel.groups.discard(subscriber.group)
         self._leave(channel)
 
@@ -285,13 +311,20 @@ class Hub:
 
     async def _beat_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(min(1.0, self._limits.heartbeat_s / 3))
-            for channel in list(self._channels.values()):
-                try:
-                    if channel.opened.is_set():
-                        channel.beat(self._limits.heartbeat_s)
-                except Exception:  # noqa: BLE001  one channel's trouble must not end all deadlines
-                    _log.exception("a heartbeat failed", channel=channel.name)
+            await asyncio.sleep(self._wheel.resolution_s)
+            try:
+                await self._beat()
+            except Exception:  # noqa: BLE001  one group's trouble must not end all deadlines
+                _log.exception("a heartbeat failed")
+
+    async def _beat(self) -> None:
+        now = self._clock()
+        for count, group in enumerate(self._wheel.due(now), 1):
+            self._wheel.add(group, group.channel.beat(group, self._limits.heartbeat_s))
+            if count % _PORTION == 0:
+                await asyncio.sleep(0)
+        late = [each for each in self._courier.parked if now - each.parked_at > self._limits.channel.send_deadline_s]
+        await self._end(late, "too_slow")
 
     def _spawn(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(work)

@@ -10,14 +10,14 @@ from sessioncast_shared.position import Position
 if TYPE_CHECKING:
     from sessioncast_server.channels.channel import Channel
     from sessioncast_server.channels.framing import Sink
-    from sessioncast_server.channels.groups import Group
+    from sessioncast_server.channels.group import Group
 
 
 class State(Enum):
     """Where a subscriber stands; see `_MOVES` for the legal moves."""
 
     ATTENDED = "attended"  # a task opens the stream, or reads on from the log, for it
-    FOLLOWING = "following"  # has all that was flushed and can take more; its position is the channel's
+    FOLLOWING = "following"  # can take more; its position is its group's
     PARKED = "parked"  # its sink is full; it keeps a position of its own until it drains
     CLOSED = "closed"
 
@@ -66,7 +66,7 @@ class Subscriber:
     @property
     def position(self) -> Position:
         """Where the stream safely is: everything for it up to here was handed to its sink."""
-        cursor = self.channel.flushed if self.state is State.FOLLOWING else self.cursor
+        cursor = self.group.cursor_of(self) if self.state is State.FOLLOWING else self.cursor
         return Position(self.epoch, cursor)
 
     def move(self, state: State) -> None:
@@ -74,8 +74,8 @@ class Subscriber:
         if state not in _MOVES[self.state]:
             raise RuntimeError(f"a subscriber cannot go from {self.state.value} to {state.value}")
         if self.state is State.FOLLOWING:
-            self.group.followers.discard(self)
-            self.cursor = self.channel.flushed
+            self.cursor = self.group.cursor_of(self)
+            self.group.unfollow(self)
         elif self.state is State.PARKED:
             self.channel.parked.discard(self)
         self.state = state
@@ -86,12 +86,6 @@ class Subscriber:
             self.channel.parked.add(self)
             self.parked_at = self.channel.clock()
 
-    def push(self, data: bytes, upto: int) -> None:
-        """The group's bytes for a follower; it is parked when its sink takes no more."""
-        if self.state is State.FOLLOWING and not self.sink.feed(data):
-            self.move(State.PARKED)
-            self.cursor = upto
-
     def drained(self) -> None:
         """The sink can take more: block by block from the ring, then back among the followers."""
         if self._drained is not None:
@@ -100,10 +94,15 @@ class Subscriber:
             if self.epoch != self.channel.epoch or not self.channel.ring.reaches(self.cursor):
                 self.channel.attend(self)
                 return
-            data, self.cursor = self.channel.block(self)
+            data, self.cursor, count = self.group.piece(self.cursor)
             if not data:
+                if self.cursor != self.group.floor:
+                    self.channel.attend(self)
+                    return
                 self.move(State.FOLLOWING)
-            elif not self.sink.feed(data):
+                continue
+            self.channel.count.delivered(count)
+            if not self.sink.feed(data):
                 self.parked_at = self.channel.clock()
                 return
 

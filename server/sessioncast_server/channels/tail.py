@@ -161,7 +161,7 @@ class Tail:
             channel.take_early()
             if not stretch.more:
                 return
-            channel.flush()
+            channel.deal()
 
     def _read_page(self, tx: ReadTx, name: str, after: int | None) -> tuple[Head, Stretch]:
         head = head_of(tx, name)

@@ -72,6 +72,10 @@ class _WakeSink:
             self.wake.set()
         return True
 
+    def feed_all(self, parts: Sequence[bytes]) -> bool:
+        """Wake, if there is something in them."""
+        return self.feed(b"".join(parts))
+
     def end(self, reason: str) -> None:  # noqa: ARG002  the same
         """Wake: the answer is what there is by now."""
         self.wake.set()

@@ -104,6 +104,12 @@ class SseSink:
         self._wake.set()
         return False
 
+    def feed_all(self, parts: Sequence[bytes]) -> bool:
+        """Take bytes."""
+        self._pending += parts
+        self._wake.set()
+        return False
+
     def end(self, reason: str) -> None:
         """Say goodbye. A client that reads nothing would never hear it: it is cut off in the end."""
         self.ended = True

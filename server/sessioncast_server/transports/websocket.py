@@ -5,7 +5,7 @@ import contextlib
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,11 @@ class _Sink:
     def feed(self, data: bytes) -> bool:
         self._connection.queue(data, self)
         return False
+
+    def feed_all(self, parts: Sequence[bytes]) -> bool:
+        for part in parts[:-1]:
+            self._connection.queue(part, None)
+        return self.feed(parts[-1])
 
     def end(self, reason: str) -> None:
         self._connection.end(reason)

@@ -1,0 +1,259 @@
+"""Subscribers of a channel with the same audience and framing: what is encoded for one is encoded for all.
+
+A group hands its events on in passes: the bytes are made once, then follower after follower is given the same object,
+a few at a time, so that nobody else on the loop waits for a large group. What comes meanwhile is owed for the next
+pass, which is the larger for it: a busy loop makes bigger batches by itself.
+
+Every follower has all that is for it up to `floor`, but for those who still wait for the pass that is under way: they
+have it up to `before`. So no follower keeps a position of its own, and each has one whenever it is asked for.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from sessioncast_server.channels.audience import Audience
+from sessioncast_server.channels.framing import Framing
+from sessioncast_server.channels.log import Entry
+from sessioncast_server.channels.snapshot import Snapshot
+from sessioncast_server.channels.subscriber import State
+from sessioncast_shared.position import Position
+
+if TYPE_CHECKING:
+    from sessioncast_server.channels.channel import Channel
+    from sessioncast_server.channels.subscriber import Subscriber
+
+_log = structlog.get_logger(__name__)
+
+_PIECES_MAX = 8  # pieces of the ring that are kept encoded for those who catch up
+_PORTION = 32  # groups smaller than this keep nothing between two passes
+_STRIDE = 128  # pieces end at multiples of so many offsets, where those who catch up from different places meet
+
+
+class Piece(NamedTuple):
+    """Framed events of the ring.
+
+    Attributes:
+        data: empty when none of them is for the group.
+        end: offset that they bring a reader to.
+        events: how many they are.
+    """
+
+    data: bytes
+    end: int
+    events: int
+
+
+class Group:
+    """Subscribers that are owed the same bytes.
+
+    Attributes:
+        members: all of them.
+        followers: those that can take more; see above for what they have.
+        waiting: followers whom the pass under way has not reached.
+        before: offset up to which the waiting have everything.
+        owed: events for the next pass.
+        queued: the courier knows that there is work.
+        due: the bucket of the wheel that the group stands in.
+    """
+
+    __slots__ = (
+        "_beat_due", "_count", "_data", "_flight", "_flown_at", "_passed", "_pieces", "_spoken_at", "audience",
+        "before", "channel", "due", "followers", "framing", "members", "owed", "queued", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, channel: "Channel", audience: Audience, framing: Framing) -> None:
+        self.channel = channel
+        self.audience = audience
+        self.framing = framing
+        self.members: set[Subscriber] = set()
+        self.followers: set[Subscriber] = set()
+        self.waiting: set[Subscriber] | None = None
+        self.owed: list[Entry] = []
+        self.queued = False
+        self.before = 0
+        self.due = 0
+        self._data = b""
+        self._count = 0
+        self._beat_due = False
+        self._spoken_at = channel.clock()
+        self._passed: asyncio.Future[None] | None = None
+        self._pieces: dict[int, Piece] | None = None
+        self._flight: asyncio.Future[Snapshot] | None = None
+        self._flown_at = self._spoken_at
+
+    @property
+    def floor(self) -> int:
+        """Offset up to which every follower that does not wait has everything."""
+        return self.owed[0].offset - 1 if self.owed else self.channel.dealt
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a pass is under way or due."""
+        return bool(self.waiting or self.owed or self._beat_due)
+
+    def cursor_of(self, follower: "Subscriber") -> int:
+        """Offset up to which a follower has everything."""
+        return self.before if self.waiting and follower in self.waiting else self.floor
+
+    def owe(self, entries: Sequence[Entry]) -> bool:
+        """Take events for the followers; whether there are any followers."""
+        if not self.followers and not self.waiting:
+            return False
+        self.owed += entries
+        return True
+
+    def unfollow(self, follower: "Subscriber") -> None:
+        """Take a follower out; without any, nothing is owed any more."""
+        self.followers.discard(follower)
+        if self.waiting:
+            self.waiting.discard(follower)
+        if not self.followers and not self.waiting:
+            self.owed.clear()
+            self._beat_due = False
+            self._wake()
+
+    def serve(self, most: int) -> int:
+        """Hand the bytes of the pass to at most so many followers; how many there were."""
+        if not self.waiting and not self._begin():
+            return 0
+        waiting, followers, data = self.waiting, self.followers, self._data
+        if waiting is None:
+            return 0
+        served = 0
+        while waiting and served < most:
+            subscriber = waiting.pop()
+            followers.add(subscriber)
+            served += 1
+            try:
+                more = subscriber.sink.feed(data)
+            except Exception:  # noqa: BLE001  one sink's fault must not keep the others from their bytes
+                _log.exception("a sink failed")
+                subscriber.end("overloaded")
+                continue
+            if not more and subscriber.state is State.FOLLOWING:
+                subscriber.move(State.PARKED)
+        if self._count:
+            self.channel.count.delivered(self._count * served)
+        if not waiting:
+            self._data = b""
+            if len(followers) < _PORTION:
+                self.waiting = None  # the next pass makes another; kept, it would be a large part of a small group
+        return served
+
+    def _begin(self) -> bool:
+        """Make the bytes of the next pass; whether there is one."""
+        channel = self.channel
+        if self.owed:
+            entries = self._take()
+            self.before, self._count = entries[0].offset - 1, len(entries)
+            self._data = self.framing.events(entries)
+        elif self._beat_due:
+            self.before, self._count = channel.dealt, 0
+            self._data = self.framing.heartbeat(Position(channel.epoch, channel.dealt), channel.head)
+        else:
+            return False
+        self._beat_due = False
+        self._spoken_at = channel.clock()
+        self.followers, self.waiting = self.waiting or set(), self.followers
+        self._wake()
+        return True
+
+    def _take(self) -> list[Entry]:
+        """Owed events, at most about a block of them."""
+        room = self.channel.limits.block_bytes
+        for index, entry in enumerate(self.owed):
+            room -= len(entry.body)
+            if room <= 0:
+                taken, self.owed = self.owed[: index + 1], self.owed[index + 1 :]
+                return taken
+        taken, self.owed = self.owed, []
+        return taken
+
+    async def passed(self) -> None:
+        """Wait until the next pass begins, or none is due: the floor is higher then."""
+        if self._passed is None:
+            self._passed = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._passed)
+
+    def _wake(self) -> None:
+        passed, self._passed = self._passed, None
+        if passed is not None and not passed.done():
+            passed.set_result(None)
+
+    def piece(self, after: int) -> Piece:
+        """What the ring has for this group after an offset that it reaches, about a block at a time up to the floor."""
+        pieces = self._pieces
+        if pieces is not None and (known := pieces.get(after)) is not None:
+            return known
+        piece = self._cut(after)
+        # Whoever catches up does so from the same places as the others: once for all of them. A piece stays true
+        # for ever, though it may end before the floor by now; the next one goes on from there.
+        if piece.data and len(self.members) > 1:
+            if pieces is None:
+                pieces = self._pieces = {}
+            elif len(pieces) >= _PIECES_MAX:
+                del pieces[next(iter(pieces))]
+            pieces[after] = piece
+        return piece
+
+    def _cut(self, after: int) -> Piece:
+        floor, size = self.floor, 0
+        entries: list[Entry] = []
+        end = after
+        for entry in self.channel.ring.after(after):
+            if entry.offset > floor:
+                break
+            if entries and (size >= self.channel.limits.block_bytes or end % _STRIDE == 0):
+                return Piece(self.framing.events(entries), end, len(entries))
+            end = entry.offset
+            if self.audience.wants(entry.route):
+                entries.append(entry)
+                size += len(entry.body)
+        return Piece(self.framing.events(entries) if entries else b"", end, len(entries))
+
+    async def snapshot(
+        self, read: Callable[[Audience], Awaitable[Snapshot]], usable: Callable[[Snapshot], bool]
+    ) -> Snapshot:
+        """A snapshot for a member: the one under way or the last one where it is usable, else a new one.
+
+        Args:
+            usable: whether the log after it is at hand, and it is not older than what the member has seen.
+        """
+        while self._flight is not None:
+            flight = self._flight
+            snapshot = flight.result() if flight.done() else await asyncio.shield(flight)
+            if usable(snapshot):
+                return snapshot
+            if self._flight is flight:
+                break
+        flight = self._flight = asyncio.ensure_future(read(self.audience))
+        self._flown_at = self.channel.clock()
+        flight.add_done_callback(self._landed)
+        return await asyncio.shield(flight)
+
+    def _landed(self, flight: "asyncio.Future[Snapshot]") -> None:
+        if self._flight is flight and (flight.cancelled() or flight.exception() is not None):
+            self._flight = None
+
+    def forget(self) -> None:
+        """The channel begins anew: nothing that was made of its events is of use, and nothing is owed."""
+        self.owed.clear()
+        self._pieces = None
+        if self._flight is not None and self._flight.done():
+            self._flight = None  # one under way is still shared
+        self._wake()
+
+    def tick(self, now: float, silence_s: float) -> tuple[bool, float]:
+        """Whether a heartbeat is due now, and when to ask again. What nobody used for so long is let go of."""
+        if self._flown_at <= now - silence_s and self._flight is not None and self._flight.done():
+            self._flight = None
+        self._pieces = None
+        if not self.followers:
+            return False, now + silence_s / 3  # who is attended or parked has bytes on their way
+        if now - self._spoken_at < silence_s:
+            return False, self._spoken_at + silence_s
+        self._beat_due = True
+        return True, now + silence_s
