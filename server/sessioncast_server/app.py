@@ -38,7 +38,7 @@ from sessioncast_server.observe.looplag import watch_loop
 from sessioncast_server.observe.metrics import Metrics
 from sessioncast_server.observe.pooling import PoolMetrics
 from sessioncast_server.observe.storesize import watch_size
-from sessioncast_server.parts import hub_limits, make_authenticator, make_broker, make_lookups
+from sessioncast_server.parts import hub_limits, make_admission, make_authenticator, make_broker, make_lookups
 from sessioncast_server.projects.api import ProjectsApi
 from sessioncast_server.projects.service import project_exists
 from sessioncast_server.sessions.api import SessionsApi
@@ -73,7 +73,7 @@ class Application:
 
     Attributes:
         asgi: what a server serves.
-        hub, health, metrics, database: parts that the server's drain and tests reach for.
+        hub, admission, health, metrics, database: parts that the server's drain and tests reach for.
         flags: what this node knows of the flags, for programs that embed it.
     """
 
@@ -101,6 +101,7 @@ class Application:
         self.health = Health(vital={"database": self._database_check}, helpful={"broker": self._broker_check})
         self._authenticator = make_authenticator(settings)
         self._targets = Targets(self.database, holds)
+        self.admission = make_admission(settings, self.metrics)
         self._sockets = WebSocketApi(self._connection)
         self._poll = Poll(
             self.database,
@@ -156,6 +157,7 @@ class Application:
         """Be not ready, and say goodbye to every stream."""
         self.health.drain()
         await self.hub.drain()
+        self.admission.drain()
         self._sockets.drain()
 
     async def stop(self) -> None:
@@ -175,7 +177,9 @@ class Application:
         settings, database = self._settings, self.database
         mutator = Mutator(database, ttl_s=settings.idempotency_ttl_s, count=self._count_mutation)
         reader = self._reader
-        events = EventsApi(database, self.hub, self._poll, self._targets, self.metrics, retry_ms=settings.retry_ms)
+        events = EventsApi(
+            self.hub, self._poll, self._targets, self.admission, self.metrics, retry_ms=settings.retry_ms
+        )
         meter = self._meter
         table = [
             *ProjectsApi(mutator, reader).endpoints(),
@@ -270,6 +274,7 @@ class Application:
             self.metrics.write_queue.set(self.database.busy())
             self.metrics.broker_deaf.set(0 if self._broker.deaf_since() is None else 1)
             self.metrics.channels.set(self.hub.open_channels)
+            self.metrics.streams_opening.set(self.admission.opening)
             self.metrics.ring_bytes.set(self.hub.ring_bytes)
             self._lookups.sweep()
             await asyncio.sleep(1)

@@ -15,6 +15,7 @@ from sessioncast_server.exchange.reader import Reader
 from sessioncast_server.observe.metrics import Metrics
 from sessioncast_server.sessions.lookup import Lookups
 from sessioncast_server.settings import Settings
+from sessioncast_server.transports.admission import Admission, AdmissionLimits
 
 
 def make_broker(settings: Settings, metrics: Metrics) -> Broker:
@@ -87,6 +88,17 @@ def make_authenticator(settings: Settings) -> Authenticator:
         keep_s=settings.jwks_keep_s,
         cache_max=settings.token_cache_max,
     )
+
+
+def make_admission(settings: Settings, metrics: Metrics) -> Admission:
+    """Bounds and pace of streams."""
+    limits = AdmissionLimits(
+        node=settings.subscribers_max,
+        principal=settings.principal_streams_max,
+        address=settings.address_streams_max,
+        opening=settings.opening_max,
+    )
+    return Admission(limits, refused=lambda reason: metrics.streams_refused.labels(reason).inc())
 
 
 def hub_limits(settings: Settings) -> HubLimits:

@@ -99,6 +99,16 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes any free one")
     subscribers_max: Count = Field(50000, description="open streams of a node; one more is told when to come back")
+    principal_streams_max: Count = Field(
+        20000, description="of these, streams of one user; in open mode everybody is one"
+    )
+    address_streams_max: Count = Field(
+        20000, description="of these, streams from one address; behind a proxy everybody has one"
+    )
+    opening_max: Count = Field(10000, description="streams that wait to be opened when many come at once")
+    connections_max: Count = Field(
+        60000, description="connections of a node, of any kind; fewer where descriptors are fewer; one more is 503"
+    )
     database_url: Annotated[str, AfterValidator(_database_url)] = Field(
         "sqlite:///data/sessioncast.db",
         repr=False,  # it may hold a password

@@ -47,6 +47,8 @@ class Metrics:
         self.gaps_healed = counter("gaps_healed", "Missing events read from the log.")
         self.epoch_rotations = counter("epoch_rotations", "Channels whose log was found to have gone back.")
         self.subscribers = gauge("subscribers", "Open subscriptions.", "transport")
+        self.streams_refused = counter("streams_refused", "Streams refused, by whose bound was reached.", "reason")
+        self.streams_opening = gauge("streams_opening", "Streams waiting to be opened.")
         self.deliveries = counter("deliveries", "Events handed to subscribers, times the subscribers.")
         self.resyncs = counter(
             "resyncs", "Streams told that they lost their place, at the start (gap) or later.", "how", "reason"

@@ -1,8 +1,11 @@
 """The events URLs: a stream or a poll, as `Accept` asks."""
 
 import asyncio
+import random
 import re
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -11,19 +14,22 @@ from starlette.responses import Response
 from sessioncast_server.auth.principal import Scope
 from sessioncast_server.channels.attendant import Wish
 from sessioncast_server.channels.hub import FullError, Hub
-from sessioncast_server.db.database import Database
 from sessioncast_server.db.errors import DatabaseError
 from sessioncast_server.observe.metrics import Metrics
 from sessioncast_server.problems import Problem
-from sessioncast_server.sessions.service import get_session
-from sessioncast_server.tasks.service import get_task
+from sessioncast_server.transports.admission import Admission, Ticket, TooManyError, address_of
 from sessioncast_server.transports.poll import Poll
 from sessioncast_server.transports.sse import FRAMING, SseResponse, SseSink
 from sessioncast_server.transports.target import EventsQuery, Target, Targets, read_filter, read_wish
 from sessioncast_server.web.endpoint import Call, Endpoint
-from sessioncast_shared import texts
 from sessioncast_shared.codes import Code
 from sessioncast_shared.filters import Filter
+
+Find = Callable[[], Awaitable[Target]]
+"""Looks for what a request wants to follow; raises as `Targets.check`."""
+
+_COME_BACK_S = (1, 3)
+"""Shortest and longest pause, in whole seconds, that a poll over a bound is told."""
 
 _WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
@@ -44,14 +50,15 @@ class EventsApi:
     """The endpoints of streams over HTTP.
 
     Args:
+        admission: bounds streams, and polls that wait; paces the opening of both.
         retry_ms: base of the pause before a client comes back.
     """
 
     def __init__(
-        self, database: Database, hub: Hub, poll: Poll, targets: Targets, metrics: Metrics, *, retry_ms: int
+        self, hub: Hub, poll: Poll, targets: Targets, admission: Admission, metrics: Metrics, *, retry_ms: int
     ) -> None:
-        self._database = database
         self._hub = hub
+        self._admission = admission
         self._poll = poll
         self._targets = targets
         self._metrics = metrics
@@ -87,27 +94,19 @@ class EventsApi:
             threads=query.thread,
             kinds=None if query.kinds is None else query.kinds.split(","),
         )
-        return await self._serve(call, call.path["project_id"], wishes)
+        return await self._serve(call, partial(self._targets.check, call.path["project_id"], wishes, call.principal))
 
     async def task(self, call: Call) -> Response:
         """Shorthand for the filter of one task."""
         task_id = call.uuid("task_id")
         wishes = self._narrowed(call.query, tasks=[task_id])
-        try:
-            row = await self._database.read(get_task, task_id, call.principal.may_see)
-        except DatabaseError:
-            return self._refused(call)
-        return await self._serve(call, row.project_id, wishes)
+        return await self._serve(call, partial(self._targets.of_task, task_id, wishes, call.principal))
 
     async def session(self, call: Call) -> Response:
         """Shorthand for the filter of one session."""
         session_id = call.uuid("session_id")
         wishes = self._narrowed(call.query, sessions=[session_id])
-        try:
-            record = await self._database.read(get_session, session_id, call.principal.may_see)
-        except DatabaseError:
-            return self._refused(call)
-        return await self._serve(call, record.project_id, wishes)
+        return await self._serve(call, partial(self._targets.of_session, session_id, wishes, call.principal))
 
     def _narrowed(self, query: EventsQuery, **ids: list[str]) -> Filter:
         if query.task or query.session or query.thread:
@@ -115,33 +114,58 @@ class EventsApi:
             raise Problem(400, Code.BAD_FILTER, detail)
         return read_filter(**ids, kinds=None if query.kinds is None else query.kinds.split(","))
 
-    async def _serve(self, call: Call, project: str, wishes: Filter) -> Response:
-        headers, query = call.request.headers, call.query
-        wish = read_wish(headers.get("last-event-id") or query.position, query.snapshot)
-        if _wants_poll(headers.get("accept", "")):
-            target = await self._targets.check(project, wishes, call.principal)
-            answer = await self._poll.answer(target, wish, wait_s=query.wait, condition=headers.get("if-none-match"))
-            return answer.response(call.request_id)
+    async def _serve(self, call: Call, find: Find) -> Response:
+        wish = read_wish(call.request.headers.get("last-event-id") or call.query.position, call.query.snapshot)
+        if _wants_poll(call.request.headers.get("accept", "")):
+            return await self._answer(call, find, wish)
         sink = self._sink()
+        ticket = None
         try:
-            target = await self._targets.check(project, wishes, call.principal)
-            await self._join(call, target, wish, sink)
-        except (FullError, DatabaseError):
+            ticket = self._take(call)
+            await self._admission.enter()
+            target = await find()
+            await self._join(call, target, wish, sink, ticket)
+        except (TooManyError, FullError, DatabaseError):
             return self._refused(call)
+        finally:
+            # Joined, the subscriber gives the place back when it leaves. Nothing is awaited after that was settled.
+            if ticket is not None and sink.subscriber is None:
+                ticket.release()
         return SseResponse(sink, call.request_id)
+
+    async def _answer(self, call: Call, find: Find, wish: Wish) -> Response:
+        """A poll. One that may wait holds a place meanwhile, as a stream does; one that may not is a read."""
+        wait_s, condition = call.query.wait, call.request.headers.get("if-none-match")
+        if wait_s == 0:
+            answer = await self._poll.answer(await find(), wish, wait_s=0, condition=condition)
+            return answer.response(call.request_id)
+        ticket = None
+        try:
+            ticket = self._take(call)
+            await self._admission.enter()
+            answer = await self._poll.answer(await find(), wish, wait_s=wait_s, condition=condition)
+        except TooManyError as error:
+            detail = f"There are as many streams as this {error.which} may have."
+            pause = random.randint(*_COME_BACK_S)  # noqa: S311  spreads clients, guards nothing
+            raise Problem(429, Code.TOO_MANY, detail, retry_after=pause) from error
+        finally:
+            if ticket is not None:
+                ticket.release()
+        return answer.response(call.request_id)
+
+    def _take(self, call: Call) -> Ticket:
+        return self._admission.take(call.principal.sub, address_of(call.request.scope.get("client")))
 
     def _sink(self) -> SseSink:
         return SseSink(retry_ms=self._retry_ms, deadline_s=self._hub.send_deadline_s)
 
     def _refused(self, call: Call) -> Response:
         """For a lack of ours. A browser gives up for ever on any status but 200: it is told in-band, and a time."""
-        if _wants_poll(call.request.headers.get("accept", "")):
-            raise Problem(503, Code.UNAVAILABLE, texts.UNAVAILABLE, retry_after=1)
         sink = self._sink()
         sink.end("draining" if self._hub.draining else "overloaded")
         return SseResponse(sink, call.request_id)
 
-    async def _join(self, call: Call, target: Target, wish: Wish, sink: SseSink) -> None:
+    async def _join(self, call: Call, target: Target, wish: Wish, sink: SseSink, ticket: Ticket) -> None:
         subscriber = await self._hub.join(target.channel, target.audience, FRAMING, sink, wish)
         sink.subscriber = subscriber
         self._metrics.subscribers.labels("sse").inc()
@@ -150,9 +174,10 @@ class EventsApi:
         if expires_at is not None:
             seconds = max(0.0, expires_at - time.time())
             timer = asyncio.get_running_loop().call_later(seconds, subscriber.end, "expired")
-        subscriber.when_left = lambda: self._left(timer)
+        subscriber.when_left = partial(self._left, ticket, timer)
 
-    def _left(self, timer: asyncio.TimerHandle | None) -> None:
+    def _left(self, ticket: Ticket, timer: asyncio.TimerHandle | None) -> None:
+        ticket.release()
         self._metrics.subscribers.labels("sse").dec()
         if timer is not None:
             timer.cancel()

@@ -1,9 +1,10 @@
-"""uvicorn's HTTP protocol with bounds on the head of a request, and a way to abort a connection.
+"""uvicorn's HTTP protocol with bounds on connections and on the head of a request, and a way to abort a connection.
 
 The only file that knows uvicorn's protocol class from inside; a test asks uvicorn whether all this is still true.
 """
 
 import asyncio
+import random
 from dataclasses import dataclass
 from http import HTTPStatus
 from secrets import token_hex
@@ -14,20 +15,31 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sessioncast_server.problems import Problem
 from sessioncast_server.transports import cut
+from sessioncast_shared import texts
 from sessioncast_shared.codes import Code
 
 _LINGER_S = 1.0
 """How long a refused connection is still read from: closed at once, the refusal could be lost (RFC 9112, 9.6)."""
+
+_LINGERING_MAX = 128
+"""Refused connections that linger at once; in a flood of them the next ones are closed without a word."""
+_COME_BACK_S = (1, 3)
+"""Shortest and longest pause, in whole seconds, that a connection over the bound is told."""
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class HeadLimits:
-    """Bounds of a request's head; see the settings `headers_max_bytes` and `head_deadline_s`."""
+    """Bounds of a request's head; see the settings `headers_max_bytes` and `head_deadline_s`.
+
+    Attributes:
+        connections: of the whole node, idle ones, streams and WebSockets included; see `descriptors.connections_bound`.
+    """
 
     max_bytes: int = 65536
     deadline_s: float = 30.0
+    connections: int = 60_000
 
 
 class _TooLargeError(Exception):
@@ -43,6 +55,8 @@ class HttpProtocol(HttpToolsProtocol):
     """
 
     limits: ClassVar[HeadLimits] = HeadLimits()
+    turned_away: ClassVar[set["HttpProtocol"]] = set()
+    """Connections over the bound that linger; they are in no other set."""
 
     _in_head = False
     _moved = False
@@ -55,7 +69,7 @@ class HttpProtocol(HttpToolsProtocol):
     @classmethod
     def bounded(cls, limits: HeadLimits) -> "type[HttpProtocol]":
         """The class with other bounds: uvicorn makes the instances."""
-        return type(cls.__name__, (cls,), {"limits": limits})
+        return type(cls.__name__, (cls,), {"limits": limits, "turned_away": set()})
 
     @property
     def streaming(self) -> bool:
@@ -63,12 +77,16 @@ class HttpProtocol(HttpToolsProtocol):
         return self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """A connection begins."""
+        """A connection begins, unless there are as many as there may be."""
+        if len(self.connections) >= self.limits.connections:
+            self._turn_away(transport)
+            return
         self.app_state = {**self.app_state, cut.KEY: transport.abort}
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A connection ended."""
+        self.turned_away.discard(self)
         self._stop_clock()
         if self._linger is not None:
             self._linger.cancel()
@@ -118,6 +136,17 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(self._too_large())
         else:
             self._refuse(Problem(400, Code.BAD_REQUEST, msg))
+
+    def _turn_away(self, transport: asyncio.Transport) -> None:
+        """Refuse a connection before a byte of it is read; it never counts as one."""
+        self.transport = transport
+        if len(self.turned_away) >= _LINGERING_MAX:
+            self._refused = True
+            transport.abort()
+            return
+        self.turned_away.add(self)
+        pause = random.randint(*_COME_BACK_S)  # noqa: S311  spreads clients, guards nothing
+        self._refuse(Problem(503, Code.UNAVAILABLE, texts.UNAVAILABLE, retry_after=pause))
 
     def _too_large(self) -> Problem:
         return Problem(431, Code.TOO_LARGE, f"The headers are larger than {self.limits.max_bytes} bytes.")

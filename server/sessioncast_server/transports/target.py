@@ -1,9 +1,11 @@
 """What a stream is asked to show, checked against what its reader may see."""
 
 import re
+import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Concatenate, Literal, ParamSpec
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,11 +15,21 @@ from sessioncast_server.channels.audience import Audience
 from sessioncast_server.db.database import Database
 from sessioncast_server.db.transaction import ReadTx
 from sessioncast_server.problems import Problem, not_found
+from sessioncast_server.sessions.service import get_session
+from sessioncast_server.tasks.service import get_task
+from sessioncast_server.transports.sharing import SharedReads
 from sessioncast_shared.codes import Code
 from sessioncast_shared.filters import BadFilterError, Filter
 from sessioncast_shared.position import BadPositionError, Position
 
+P = ParamSpec("P")
+
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_FOUND_S = 1.0
+_FOUND_MAX = 1000
+
+_Key = tuple[str, Filter | str]
+"""What is looked for: a filter in a project, or the project of a task or session."""
 
 Holds = Callable[[ReadTx, str, Filter], bool]
 """Whether a project exists and holds every id that a filter names."""
@@ -75,22 +87,79 @@ def read_wish(position: str | None, snapshot: str) -> Wish:
 
 
 class Targets:
-    """Checks filters. What is foreign and what is missing is one and the same: 404."""
+    """Checks filters. What is foreign and what is missing is one and the same: 404.
 
-    def __init__(self, database: Database, holds: Holds) -> None:
+    A storm of clients asks the same again and again. What is not there is read anew for each who asks, or for all
+    who ask during one read: it may have been made a moment ago. What is there stays there, as far as a stream is
+    concerned: nothing moves to another project, and what is purged sends no events. So it is remembered for a while.
+    What the one who asks may see is looked at for each, and never shared.
+
+    Args:
+        clock: seconds.
+    """
+
+    def __init__(self, database: Database, holds: Holds, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._holds = holds
+        self._clock = clock
+        self._shared: SharedReads[_Key, str] = SharedReads()
+        self._found: OrderedDict[_Key, tuple[str, float]] = OrderedDict()  # the oldest first
 
     async def check(self, project: str, wishes: Filter, principal: Principal) -> Target:
         """The target of a filter in a project.
 
         Raises:
             Problem: 404; 403 without the scope `sessions:read`.
+            DatabaseError: it could not be read.
         """
         principal.require(Scope.SESSIONS_READ)
         if _PROJECT.fullmatch(project) is None:
             raise not_found()  # not even asked for: a text that cannot be a project may not be storable at all
-        if not principal.may_see(project) or not await self._database.read(self._holds, project, wishes):
+        if not principal.may_see(project):
             raise not_found()
+        await self._find((project, wishes), self._held, project, wishes)
         threads = wishes.whole_project and principal.has(Scope.THREADS_READ_ALL)
         return Target(project, Audience(wishes, threads=threads))
+
+    async def of_task(self, task_id: str, wishes: Filter, principal: Principal) -> Target:
+        """The target of a filter in the project that a task belongs to; raises as `check`."""
+        return await self.check(await self._find(("task", task_id), _task_project, task_id), wishes, principal)
+
+    async def of_session(self, session_id: str, wishes: Filter, principal: Principal) -> Target:
+        """The target of a filter in the project that a session belongs to; raises as `check`."""
+        project = await self._find(("session", session_id), _session_project, session_id)
+        return await self.check(project, wishes, principal)
+
+    def _held(self, tx: ReadTx, project: str, wishes: Filter) -> str:
+        if not self._holds(tx, project, wishes):
+            raise not_found()
+        return project
+
+    async def _find(self, key: _Key, fn: Callable[Concatenate[ReadTx, P], str], *args: P.args, **more: P.kwargs) -> str:
+        """The project that `fn` finds; raises what it raises."""
+        found = self._found.get(key)
+        if found is not None and self._clock() < found[1]:
+            return found[0]
+        project = await self._shared.get(key, lambda: self._database.read(fn, *args, **more))
+        self._remember(key, project)
+        return project
+
+    def _remember(self, key: _Key, project: str) -> None:
+        now = self._clock()
+        self._found.pop(key, None)
+        while self._found and (len(self._found) >= _FOUND_MAX or next(iter(self._found.values()))[1] <= now):
+            self._found.popitem(last=False)
+        self._found[key] = project, now + _FOUND_S
+
+
+def _task_project(tx: ReadTx, task_id: str) -> str:
+    project: str = get_task(tx, task_id, _anybody).project_id
+    return project
+
+
+def _session_project(tx: ReadTx, session_id: str) -> str:
+    return get_session(tx, session_id, _anybody).project_id
+
+
+def _anybody(project: str) -> bool:  # noqa: ARG001  who may see it is asked for each, afterwards
+    return True
