@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sessioncast_server.settings import Settings
 
 _URL = typer.Option(help="sqlite:///PATH or postgresql://USER@HOST/DATABASE")
@@ -25,19 +27,28 @@ def register(app: typer.Typer) -> None:
 def serve(
     host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
     port: Annotated[int | None, typer.Option(help="port; 0 takes any free one")] = None,
+    workers: Annotated[int | None, typer.Option(help="processes; more than 1 need PostgreSQL and Redis")] = None,
     database_url: Annotated[str | None, _URL] = None,
     redis_url: Annotated[str | None, typer.Option(help="carries wake-ups between nodes")] = None,
 ) -> None:
     """Serve. Without settings: a SQLite file in ./data, this process alone, this machine only."""
     from sessioncast_server.db.current import is_current  # noqa: PLC0415  see `register`
     from sessioncast_server.observe import logs  # noqa: PLC0415  the same
-    from sessioncast_server.server import make_server  # noqa: PLC0415  the same
 
-    chosen = _settings(host=host, port=port, database_url=database_url, redis_url=redis_url)
+    chosen = _settings(host=host, port=port, workers=workers, database_url=database_url, redis_url=redis_url)
     logs.configure(chosen.log, chosen.log_level)
     if not is_current(chosen.database_url):
         _settle_schema(chosen)
-    server = make_server(chosen, ready=lambda url: print(f"sessioncast is ready at {url}", flush=True))  # noqa: T201  the command's one line
+
+    def ready(url: str) -> None:
+        print(f"sessioncast is ready at {url}", flush=True)  # noqa: T201  the command's one line
+
+    if chosen.workers > 1:
+        _serve_with_workers(chosen, ready)
+        return
+    from sessioncast_server.server import make_server  # noqa: PLC0415  the same, and the workers' parent has no use for it
+
+    server = make_server(chosen, ready=ready)
     server.run()
     if server.failure is not None:
         _fail(server.failure)
@@ -108,6 +119,15 @@ def rotate(database_url: Annotated[str | None, _URL] = None) -> None:
     typer.echo(f"{count} logs have new epochs")
 
 
+def _serve_with_workers(chosen: "Settings", ready: "Callable[[str], None]") -> None:
+    from sessioncast_server.workers.keeper import WorkersError, run_workers  # noqa: PLC0415  see `register`
+
+    try:
+        run_workers(chosen, ready=ready)
+    except WorkersError as error:
+        _fail(str(error), error.status)
+
+
 def _settle_schema(chosen: "Settings") -> None:
     """Upgrade a file; refuse a PostgreSQL whose schema is older: other nodes may be at work on it."""
     from sessioncast_server.db.errors import DatabaseError  # noqa: PLC0415  see `register`
@@ -131,7 +151,7 @@ def _settings(**overrides: Any) -> "Settings":
         _fail(str(error))
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, status: int = 2) -> NoReturn:
     for line in message.splitlines():
         sys.stderr.write(f"sessioncast: {line}\n")
-    raise typer.Exit(2)
+    raise typer.Exit(status)

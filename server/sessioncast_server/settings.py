@@ -1,6 +1,7 @@
 """The only reader of the environment: every setting, limit and period, with its default and its meaning."""
 
 import difflib
+import json
 import os
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -98,6 +99,7 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes any free one")
+    workers: int = Field(1, ge=1, le=256, description="nodes that share the port, a process each")
     subscribers_max: Count = Field(50000, description="open streams of a node; one more is told when to come back")
     principal_streams_max: Count = Field(
         20000, description="of these, streams of one user; in open mode everybody is one"
@@ -230,6 +232,16 @@ class Settings(BaseSettings):
             )
         if self.ring_bytes > self.ring_total_bytes:
             raise ValueError(f"SESSIONCAST_RING_BYTES={self.ring_bytes}: more than SESSIONCAST_RING_TOTAL_BYTES")
+        if self.workers > 1 and self.is_sqlite:
+            raise ValueError(
+                f"SESSIONCAST_WORKERS={self.workers}: a SQLite file is served by one process; more need "
+                "SESSIONCAST_DATABASE_URL=postgresql://… and SESSIONCAST_REDIS_URL=redis://…"
+            )
+        if self.workers > 1 and self.redis_url is None:
+            raise ValueError(
+                f"SESSIONCAST_WORKERS={self.workers}: without SESSIONCAST_REDIS_URL workers would learn of each "
+                f"other's changes up to {self.head_check_s:g} s late"
+            )
         return self
 
 
@@ -273,6 +285,21 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
     if settings is None or lines:
         raise SettingsError("\n".join(lines))
     return settings
+
+
+def to_json(settings: Settings) -> str:
+    """The settings with their secrets, on one line: for a process that is to have the same."""
+    values = settings.model_dump()
+    return json.dumps({k: v.get_secret_value() if isinstance(v, SecretStr) else v for k, v in values.items()})
+
+
+def from_json(text: str | bytes) -> Settings:
+    """What `to_json` was given; the environment has no say.
+
+    Raises:
+        SettingsError: it was something else.
+    """
+    return load({}, **json.loads(text))
 
 
 def describe() -> list[tuple[str, str, str]]:

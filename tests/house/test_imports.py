@@ -23,7 +23,7 @@ PACKAGES = {
 SERVER: list[tuple[str, str]] = [
     # Who: what of the server it may import. The first row that fits counts. A name covers what is below it, `*` is any
     # part of a name, `own` is the importer's folder, `-` takes away. What is not one of our folders is a feature.
-    ("app parts __main__ server", "*"),
+    ("app parts __main__ server workers", "*"),
     ("settings", ""),
     ("problems", "db.errors"),
     ("jsontext mergepatch", ""),

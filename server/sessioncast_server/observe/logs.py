@@ -19,11 +19,12 @@ _CHATTER = ('%s - "WebSocket', "connection ")
 """How uvicorn's lines about a WebSocket begin: they show query strings, and the middleware writes one of its own."""
 
 
-def configure(log: str | None, level: str) -> None:
+def configure(log: str | None, level: str, *, worker: int | None = None) -> None:
     """Send structlog's lines and those of the standard library's loggers to standard error.
 
-    `log` is `json`, `console` or None for what fits standard error; `level` is a standard level's name. uvicorn's
-    access log is silenced: it would show query strings, and the middleware writes a line of its own.
+    `log` is `json`, `console` or None for what fits standard error; `level` is a standard level's name; `worker` is a
+    number that each line says, if there is one. uvicorn's access log is silenced: it would show query strings, and the
+    middleware writes a line of its own.
     """
     terminal = sys.stderr is not None and sys.stderr.isatty()
     console = log == "console" or (log is None and terminal)
@@ -32,6 +33,7 @@ def configure(log: str | None, level: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *([] if worker is None else [_signed(worker)]),
     ]
     last: list[Processor]
     if console:
@@ -61,6 +63,16 @@ def configure(log: str | None, level: str) -> None:
     logging.getLogger("uvicorn.access").disabled = True
     logging.getLogger("uvicorn.error").addFilter(_worth_a_line)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells at each start what it will assume
+
+
+def _signed(worker: int) -> Processor:
+    """Not a context variable: threads begin without those."""
+
+    def sign(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        line.setdefault("worker", worker)
+        return line
+
+    return sign
 
 
 def _worth_a_line(record: logging.LogRecord) -> bool:

@@ -1,0 +1,1 @@
+"""Several nodes on one port of one machine, a process each."""
