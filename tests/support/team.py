@@ -3,6 +3,7 @@
 import json
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from support.ends import holder_of
@@ -26,7 +27,12 @@ class Held:
 
 def workers(node: Node) -> list[int]:
     """Process ids of its living workers."""
-    return [pid for pid in family(node.pid)[1:] if alive(pid)]
+    return workers_of(node.pid)
+
+
+def workers_of(parent: int) -> list[int]:
+    """Process ids of the living workers among the descendants of a process."""
+    return [pid for pid in family(parent) if alive(pid) and b"sessioncast_server.workers.worker" in _arguments(pid)]
 
 
 def lines(node: Node) -> list[dict[str, Any]]:
@@ -56,6 +62,13 @@ async def stream_at(stack: AsyncExitStack, node: Node, kind: Any, *pids: int) ->
         assert pid is not None
         held.append(Held(stream, pid))
     raise AssertionError(f"{_TRIES} streams, and none of them at each of {pids}: {[one.pid for one in held]}")
+
+
+def _arguments(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:  # it ended while we looked
+        return []
 
 
 def _port_of(stream: Stream) -> int:

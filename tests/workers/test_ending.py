@@ -1,13 +1,18 @@
 """How a server with workers ends, whoever ends it."""
 
+import asyncio
+import os
 import signal
 from contextlib import AsyncExitStack
 
 import pytest
 
+from sessioncast_server.settings import load
+from sessioncast_server.workers.keeper import Keeper, Patience
+from sessioncast_server.workers.port import Port
 from support.node import Node, NodeFactory
 from support.processes import alive, freeze, send
-from support.team import PROJECT, Held, stream_at, until_logged, workers
+from support.team import PROJECT, Held, stream_at, until_logged, workers, workers_of
 from support.waiting import until
 from support.writer import Writer
 
@@ -97,3 +102,29 @@ async def test_a_worker_that_keeps_dying_ends_all(team: Node, stack: AsyncExitSt
     assert await team.wait() == 1
     assert "died 5 times within 60 s; the last one ended by SIGKILL" in team.log()
     assert not alive(other)
+
+
+async def test_deaths_of_long_ago_are_forgotten(environment: dict[str, str]) -> None:
+    """Where only deaths at the same moment count together, a worker may die more often than that."""
+    told: list[str] = []
+    settings = load(environment, workers=2, port=0)
+    port = Port.hold(settings.host, settings.port)
+    patience = Patience(start_s=60, stop_s=30, pause_s=0.01, deaths=2, within_s=0)
+    keeping = asyncio.create_task(Keeper(settings, port, patience, ready=told.append).keep())
+
+    async def two() -> list[int]:
+        await until(lambda: keeping.done() or len(workers_of(os.getpid())) == 2, "two workers")
+        assert not keeping.done()
+        return workers_of(os.getpid())
+
+    await until(lambda: keeping.done() or told == [port.url], "the workers to be ready")
+    _, other = await two()
+    for _ in range(3):
+        (victim,) = set(await two()) - {other}
+        send([victim], signal.SIGKILL)
+        await until(lambda pid=victim: not alive(pid), "it to end")  # type: ignore[misc]  # a default binds it
+    assert other in await two()
+    send([os.getpid()], signal.SIGTERM)  # to the keeper, which listens for it in this process
+    await keeping
+    assert workers_of(os.getpid()) == []
+    port.close()

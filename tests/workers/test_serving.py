@@ -29,8 +29,11 @@ async def test_whoever_is_written_through_the_streams_of_both_workers_get_it(
     for one in held:
         await one.stream.counted(len(writers))
         assert one.stream.offsets == list(range(1, len(writers) + 1))
-    written_by = {line["worker"] for line in lines(team) if line.get("method") == "POST"}
-    assert written_by == {1, 2}
+
+    def written_by() -> set[int]:
+        return {line["worker"] for line in lines(team) if line.get("method") == "POST"}
+
+    await until(lambda: written_by() == {1, 2}, "lines of both workers about changes")
 
 
 async def test_the_address_is_told_once_and_every_line_of_a_worker_says_its_number(team: Node) -> None:

@@ -107,7 +107,7 @@ class Keeper:
         self._stop()
 
     def _stop(self) -> None:
-        """Tell each worker, once: a process takes a second SIGINT for impatience."""
+        """Tell each worker, once, whatever the signal: a process takes a second SIGINT for impatience."""
         if not self._end.is_set():
             self._end.set()
             for process in self._alive.values():

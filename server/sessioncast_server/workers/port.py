@@ -8,10 +8,10 @@ from typing import Self
 class Port:
     """Addresses held for the workers; nothing is accepted here.
 
-    Each worker has its own sockets in a group of SO_REUSEPORT (socket(7)), among which the kernel chooses by a hash of
-    a connection's addresses. With one socket shared by all, whoever wakes first takes the connection, and streams stay
-    where they are for hours: of 2,000 connections four workers got 105 to 843 each and two got 644 and 1,356, while
-    with sockets of their own four got 453 to 529 and two 972 to 1,028 (in bursts of 500 and one by one).
+    Each worker has sockets of its own in a group of SO_REUSEPORT (socket(7)), among which Linux chooses by a hash of a
+    connection's addresses. With one socket shared by all, whoever wakes first takes the connection, and streams stay
+    for hours where they were opened: of 2,000 connections, in bursts of 500 or one by one, four workers got 105 to 843
+    each and two got 644 to 1,356; with sockets of their own four got 453 to 529 and two 968 to 1,032.
 
     Attributes:
         url: the first address.
