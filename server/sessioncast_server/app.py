@@ -9,7 +9,6 @@ from importlib.metadata import version
 import structlog
 from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp
-from starlette.websockets import WebSocket
 
 from sessioncast_server.auth.openmode import OriginGuard, cors
 from sessioncast_server.broker.base import Announcement, Broker
@@ -38,7 +37,15 @@ from sessioncast_server.observe.looplag import watch_loop
 from sessioncast_server.observe.metrics import Metrics
 from sessioncast_server.observe.pooling import PoolMetrics
 from sessioncast_server.observe.storesize import watch_size
-from sessioncast_server.parts import hub_limits, make_admission, make_authenticator, make_broker, make_lookups
+from sessioncast_server.parts import (
+    hub_limits,
+    make_admission,
+    make_authenticator,
+    make_broker,
+    make_lookups,
+    outlet_terms,
+    websocket_limits,
+)
 from sessioncast_server.projects.api import ProjectsApi
 from sessioncast_server.projects.service import project_exists
 from sessioncast_server.sessions.api import SessionsApi
@@ -54,10 +61,11 @@ from sessioncast_server.sessions.start import Terms
 from sessioncast_server.settings import Settings
 from sessioncast_server.tasks.api import TasksApi
 from sessioncast_server.tasks.service import ids_of_project, snapshot_tasks
+from sessioncast_server.transports.conversation import WebSocketParts
 from sessioncast_server.transports.events import EventsApi
 from sessioncast_server.transports.poll import Poll, PollLimits
 from sessioncast_server.transports.target import Targets
-from sessioncast_server.transports.websocket import Connection, WebSocketApi, WebSocketLimits
+from sessioncast_server.transports.websocket import WebSocketApi
 from sessioncast_server.web import openapi
 from sessioncast_server.web.endpoint import Endpoint, router, routes
 from sessioncast_server.web.inputs import Limits
@@ -102,7 +110,11 @@ class Application:
         self._authenticator = make_authenticator(settings)
         self._targets = Targets(self.database, holds)
         self.admission = make_admission(settings, self.metrics)
-        self._sockets = WebSocketApi(self._connection)
+        self._outlet_terms = outlet_terms(settings)
+        parts = WebSocketParts(
+            self.hub, self._targets, self._authenticator, self.metrics, websocket_limits(settings), self._outlet_terms
+        )
+        self._sockets = WebSocketApi(parts, self.admission)
         self._poll = Poll(
             self.database,
             log,
@@ -146,6 +158,7 @@ class Application:
             asyncio.create_task(endlessly(retention.run_for_ever), name="retention"),
             asyncio.create_task(endlessly(lambda: watch_loop(self.metrics)), name="loop lag"),
             asyncio.create_task(endlessly(self._gauge_for_ever), name="gauges"),
+            asyncio.create_task(endlessly(self._sockets.look_after), name="sockets"),
             asyncio.create_task(endlessly(lambda: watch_size(self.metrics, self._size)), name="size"),
             asyncio.create_task(endlessly(self.flags.run_for_ever), name="flags"),
             asyncio.create_task(self._settle(), name="settling"),
@@ -158,7 +171,7 @@ class Application:
         self.health.drain()
         await self.hub.drain()
         self.admission.drain()
-        self._sockets.drain()
+        await self._sockets.drain()
 
     async def stop(self) -> None:
         """Finish what was begun, and let go of everything. Harmless when repeated, or when nothing was begun."""
@@ -177,9 +190,7 @@ class Application:
         settings, database = self._settings, self.database
         mutator = Mutator(database, ttl_s=settings.idempotency_ttl_s, count=self._count_mutation)
         reader = self._reader
-        events = EventsApi(
-            self.hub, self._poll, self._targets, self.admission, self.metrics, retry_ms=settings.retry_ms
-        )
+        events = EventsApi(self.hub, self._poll, self._targets, self.admission, self.metrics, terms=self._outlet_terms)
         meter = self._meter
         table = [
             *ProjectsApi(mutator, reader).endpoints(),
@@ -228,16 +239,6 @@ class Application:
             yield
         finally:
             await self.stop()
-
-    def _connection(self, websocket: WebSocket) -> Connection:
-        settings = self._settings
-        limits = WebSocketLimits(
-            settings.ws_frame_max_bytes,
-            settings.ws_auth_timeout_s,
-            settings.ws_subscriptions_max,
-            settings.retry_ms,
-        )
-        return Connection(websocket, self.hub, self._targets, self._authenticator, metrics=self.metrics, limits=limits)
 
     def _committed(self, announcements: list[Announcement]) -> None:
         self.hub.committed(announcements)

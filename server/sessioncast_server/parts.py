@@ -16,6 +16,8 @@ from sessioncast_server.observe.metrics import Metrics
 from sessioncast_server.sessions.lookup import Lookups
 from sessioncast_server.settings import Settings
 from sessioncast_server.transports.admission import Admission, AdmissionLimits
+from sessioncast_server.transports.conversation import WebSocketLimits
+from sessioncast_server.transports.outlet import OutletTerms
 
 
 def make_broker(settings: Settings, metrics: Metrics) -> Broker:
@@ -118,6 +120,27 @@ def hub_limits(settings: Settings) -> HubLimits:
         head_check_s=settings.head_check_s,
         head_slice=settings.head_slice,
         heartbeat_s=settings.heartbeat_s,
+        slice_s=settings.flush_slice_s,
         linger_s=settings.channel_linger_s,
         subscribers=settings.subscribers_max,
+    )
+
+
+def outlet_terms(settings: Settings) -> OutletTerms:
+    """What all streams have in common."""
+    return OutletTerms(
+        retry_ms=settings.retry_ms,
+        deadline_s=settings.send_deadline_s,
+        high_water=settings.write_high_water_bytes,
+        low_water=settings.write_low_water_bytes,
+    )
+
+
+def websocket_limits(settings: Settings) -> WebSocketLimits:
+    """Bounds of a WebSocket."""
+    return WebSocketLimits(
+        frame_max_bytes=settings.ws_frame_max_bytes,
+        auth_timeout_s=settings.ws_auth_timeout_s,
+        subscriptions_max=settings.ws_subscriptions_max,
+        ping_s=settings.ws_ping_s,
     )

@@ -8,14 +8,16 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 
 import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from sessioncast_server.app import Application
 from sessioncast_server.db.errors import DatabaseError
 from sessioncast_server.settings import Settings
+from sessioncast_server.transports.fastlane import FastHttpProtocol, FastWebSocketProtocol
 from sessioncast_server.transports.http_protocol import HeadLimits, HttpProtocol
 
 _FRAME_MAX = 1 << 20  # a larger WebSocket frame is not even read; up to here an error frame answers
@@ -28,18 +30,26 @@ class DrainingServer(uvicorn.Server):
     Args:
         drain_s: time for goodbyes to be taken; then connections are aborted.
         ready: called with the address once requests are taken.
+        tcp_options: options of the listening sockets by their names in `socket`; where there is no such, nothing.
 
     Attributes:
         failure: why it did not start.
     """
 
     def __init__(
-        self, config: uvicorn.Config, application: Application, *, drain_s: float, ready: Callable[[str], None]
+        self,
+        config: uvicorn.Config,
+        application: Application,
+        *,
+        drain_s: float,
+        ready: Callable[[str], None],
+        tcp_options: Mapping[str, int],
     ) -> None:
         super().__init__(config)
         self._application = application
         self._drain_s = drain_s
         self._ready = ready
+        self._tcp_options = tcp_options
         self.failure: str | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  a signal handler's signature
@@ -61,6 +71,9 @@ class DrainingServer(uvicorn.Server):
             await self._application.stop()
             self._give_up(f"cannot listen on {self.config.host} port {self.config.port}")
             return
+        for server in self.servers:
+            for listener in server.sockets:
+                self._bound(listener)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         self._ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
 
@@ -77,6 +90,16 @@ class DrainingServer(uvicorn.Server):
             transport.abort()
         await super().shutdown(sockets=sockets)
         await self._application.stop()
+
+    def _bound(self, listener: socket.socket) -> None:
+        """Bound what the kernel holds for each connection accepted here: they inherit it (tcp(7)).
+
+        Else a client that reads nothing takes megabytes before its stream counts as full, and one whose machine is
+        gone keeps its place for a quarter of an hour.
+        """
+        for name, value in self._tcp_options.items():
+            if hasattr(socket, name):
+                listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
     def _streams(self) -> list[asyncio.Transport]:
         """Transports of WebSockets, and of HTTP answers that have begun and not ended."""
@@ -97,17 +120,18 @@ def make_server(
     """The server of these settings; the application is made of them too, unless it is given."""
     sys.setswitchinterval(settings.switch_interval_s)
     application = application or Application(settings)
+    http = HttpProtocol if settings.lane == "portable" else FastHttpProtocol
     config = uvicorn.Config(
         application.asgi,
         host=settings.host,
         port=settings.port,
         loop="uvloop" if sys.platform != "win32" else "auto",
-        http=HttpProtocol.bounded(HeadLimits(settings.headers_max_bytes, settings.head_deadline_s)),
-        ws="websockets-sansio",
+        http=http.bounded(HeadLimits(settings.headers_max_bytes, settings.head_deadline_s)),
+        ws=WebSocketsSansIOProtocol if settings.lane == "portable" else FastWebSocketProtocol,
         ws_per_message_deflate=False,
         ws_max_size=_FRAME_MAX,
-        ws_ping_interval=20.0,
-        ws_ping_timeout=20.0,
+        ws_ping_interval=settings.ws_ping_s,
+        ws_ping_timeout=settings.ws_ping_s,
         limit_concurrency=None,
         backlog=4096,
         lifespan="off",  # started and stopped by the server above, which can say what went wrong
@@ -117,4 +141,5 @@ def make_server(
         proxy_headers=False,
         timeout_graceful_shutdown=5,
     )
-    return DrainingServer(config, application, drain_s=settings.drain_s, ready=ready)
+    tcp = {"TCP_NOTSENT_LOWAT": settings.unsent_bytes, "TCP_USER_TIMEOUT": int(settings.tcp_user_timeout_s * 1000)}
+    return DrainingServer(config, application, drain_s=settings.drain_s, ready=ready, tcp_options=tcp)

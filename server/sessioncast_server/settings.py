@@ -183,6 +183,7 @@ class Settings(BaseSettings):
     snapshot_page: Count = Field(256, description="resources in one snapshot frame")
     snapshot_max: Count = Field(5000, description="resources in a snapshot; more are answered with the list to read")
     snapshot_min_interval_s: Seconds = Field(5, description="a subscriber that needs snapshots faster is closed")
+    flush_slice_s: Seconds = Field(0.004, description="how long bytes are handed out before the loop does other work")
     heartbeat_s: Seconds = Field(15, description="silence after which a stream says its head")
     head_check_s: Seconds = Field(1, description="period of reading the heads of open channels")
     head_slice: Count = Field(500, description="channels in one such reading")
@@ -192,6 +193,13 @@ class Settings(BaseSettings):
     ws_frame_max_bytes: Bytes = Field(65536, description="largest frame from a WebSocket client")
     ws_auth_timeout_s: Seconds = Field(10, description="a WebSocket that is not authenticated by then is closed")
     ws_subscriptions_max: Count = Field(100, description="subscriptions on one WebSocket")
+    ws_ping_s: Seconds = Field(20, description="silence after which a WebSocket is pinged, and then closed")
+    write_high_water_bytes: Bytes = Field(32768, description="unsent bytes in the process that make a stream wait")
+    write_low_water_bytes: Bytes = Field(8192, description="unsent bytes at which it goes on")
+    unsent_bytes: Bytes = Field(32768, description="TCP_NOTSENT_LOWAT: unsent bytes that the kernel takes of a stream")
+    tcp_user_timeout_s: Seconds = Field(
+        30, description="TCP_USER_TIMEOUT: a peer that confirms nothing for so long is gone"
+    )
     send_deadline_s: Seconds = Field(30, description="a socket that takes nothing for so long is closed")
     drain_s: Seconds = Field(1.5, description="time for goodbyes at shutdown")
     retry_ms: Count = Field(1000, description="base of the jittered pause before a client reconnects, in milliseconds")

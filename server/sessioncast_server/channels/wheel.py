@@ -42,6 +42,10 @@ class Wheel(Generic[_T]):
             if not bucket:
                 del self._buckets[item.due]
 
+    def items(self) -> list[_T]:
+        """All that is in it."""
+        return [item for bucket in self._buckets.values() for item in bucket]
+
     def due(self, now: float) -> Iterator[_T]:
         """Take out all that is due. Whoever asks may add and discard while it goes on."""
         self._next = int(now / self.resolution_s) + 1

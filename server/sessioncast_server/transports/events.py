@@ -13,13 +13,17 @@ from starlette.responses import Response
 
 from sessioncast_server.auth.principal import Scope
 from sessioncast_server.channels.attendant import Wish
+from sessioncast_server.channels.framing import Framing
 from sessioncast_server.channels.hub import FullError, Hub
 from sessioncast_server.db.errors import DatabaseError
 from sessioncast_server.observe.metrics import Metrics
 from sessioncast_server.problems import Problem
 from sessioncast_server.transports.admission import Admission, Ticket, TooManyError, address_of
+from sessioncast_server.transports.outlet import OutletTerms
 from sessioncast_server.transports.poll import Poll
-from sessioncast_server.transports.sse import FRAMING, SseResponse, SseSink
+from sessioncast_server.transports.sse import SseSink
+from sessioncast_server.transports.sseresponse import SseResponse
+from sessioncast_server.transports.ssestream import SseStream
 from sessioncast_server.transports.target import EventsQuery, Target, Targets, read_filter, read_wish
 from sessioncast_server.web.endpoint import Call, Endpoint
 from sessioncast_shared.codes import Code
@@ -51,18 +55,18 @@ class EventsApi:
 
     Args:
         admission: bounds streams, and polls that wait; paces the opening of both.
-        retry_ms: base of the pause before a client comes back.
+        terms: of all streams.
     """
 
     def __init__(
-        self, hub: Hub, poll: Poll, targets: Targets, admission: Admission, metrics: Metrics, *, retry_ms: int
+        self, hub: Hub, poll: Poll, targets: Targets, admission: Admission, metrics: Metrics, *, terms: OutletTerms
     ) -> None:
         self._hub = hub
         self._admission = admission
         self._poll = poll
         self._targets = targets
         self._metrics = metrics
-        self._retry_ms = retry_ms
+        self._terms = terms
 
     def endpoints(self) -> list[Endpoint]:
         """The endpoint table."""
@@ -118,20 +122,21 @@ class EventsApi:
         wish = read_wish(call.request.headers.get("last-event-id") or call.query.position, call.query.snapshot)
         if _wants_poll(call.request.headers.get("accept", "")):
             return await self._answer(call, find, wish)
-        sink = self._sink()
-        ticket = None
+        refused = SseResponse(self._refuse, self._terms, call.request_id)
         try:
             ticket = self._take(call)
+        except TooManyError:
+            return refused
+        try:
             await self._admission.enter()
             target = await find()
-            await self._join(call, target, wish, sink, ticket)
-        except (TooManyError, FullError, DatabaseError):
-            return self._refused(call)
-        finally:
-            # Joined, the subscriber gives the place back when it leaves. Nothing is awaited after that was settled.
-            if ticket is not None and sink.subscriber is None:
-                ticket.release()
-        return SseResponse(sink, call.request_id)
+        except (TooManyError, DatabaseError):
+            ticket.release()
+            return refused
+        except BaseException:
+            ticket.release()
+            raise
+        return SseResponse(partial(self._join, call, target, wish, ticket), self._terms, call.request_id)
 
     async def _answer(self, call: Call, find: Find, wish: Wish) -> Response:
         """A poll. One that may wait holds a place meanwhile, as a stream does; one that may not is a read."""
@@ -156,17 +161,22 @@ class EventsApi:
     def _take(self, call: Call) -> Ticket:
         return self._admission.take(call.principal.sub, address_of(call.request.scope.get("client")))
 
-    def _sink(self) -> SseSink:
-        return SseSink(retry_ms=self._retry_ms, deadline_s=self._hub.send_deadline_s)
-
-    def _refused(self, call: Call) -> Response:
+    async def _refuse(self, sink: SseSink | SseStream, framing: Framing | None = None) -> None:  # noqa: ARG002  a `Begin`
         """For a lack of ours. A browser gives up for ever on any status but 200: it is told in-band, and a time."""
-        sink = self._sink()
         sink.end("draining" if self._hub.draining else "overloaded")
-        return SseResponse(sink, call.request_id)
 
-    async def _join(self, call: Call, target: Target, wish: Wish, sink: SseSink, ticket: Ticket) -> None:
-        subscriber = await self._hub.join(target.channel, target.audience, FRAMING, sink, wish)
+    async def _join(
+        self, call: Call, target: Target, wish: Wish, ticket: Ticket, sink: SseSink | SseStream, framing: Framing
+    ) -> None:
+        try:
+            subscriber = await self._hub.join(target.channel, target.audience, framing, sink, wish)
+        except (FullError, DatabaseError, KeyError):
+            ticket.release()
+            await self._refuse(sink)
+            return
+        except BaseException:
+            ticket.release()
+            raise
         sink.subscriber = subscriber
         self._metrics.subscribers.labels("sse").inc()
         expires_at = call.principal.expires_at
@@ -175,6 +185,8 @@ class EventsApi:
             seconds = max(0.0, expires_at - time.time())
             timer = asyncio.get_running_loop().call_later(seconds, subscriber.end, "expired")
         subscriber.when_left = partial(self._left, ticket, timer)
+        if sink.ended:
+            subscriber.leave()  # the client left meanwhile
 
     def _left(self, ticket: Ticket, timer: asyncio.TimerHandle | None) -> None:
         ticket.release()

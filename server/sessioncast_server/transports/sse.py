@@ -1,4 +1,4 @@
-"""Server-sent events (WHATWG HTML, section 9.2), by sse-starlette given ready bytes."""
+"""Server-sent events (WHATWG HTML, section 9.2): the words of a stream, and what holds them for the portable lane."""
 
 import asyncio
 import random
@@ -6,17 +6,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import orjson
-from sse_starlette.sse import AppStatus, EventSourceResponse
-from starlette.types import Receive, Scope, Send
 
 from sessioncast_server.channels.framing import Opening
 from sessioncast_server.channels.log import Entry
 from sessioncast_server.channels.subscriber import Subscriber
-from sessioncast_server.transports.cut import can_cut, cut
+from sessioncast_server.transports.outlet import OutletTerms
 from sessioncast_shared.position import Position
-
-# The drain is ours: every stream is told goodbye before its connection is closed.
-AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]  # the library's gap
 
 
 class SseFraming:
@@ -76,17 +71,15 @@ def goodbye(reason: str, retry_ms: int) -> bytes:
 class SseSink:
     """Holds the one piece of bytes that is being sent, and, at the end, a goodbye behind it.
 
-    Args:
-        retry_ms: base of the pause before the client comes back.
-        deadline_s: how long the client may take to read what stands before the goodbye; then it is cut off.
+    Attributes:
+        cut: ends the connection at once; the response sets a better way where its server has one.
+        ended: it is to say goodbye, or has.
     """
 
-    def __init__(self, *, retry_ms: int, deadline_s: float) -> None:
-        self._retry_ms = retry_ms
-        self._deadline_s = deadline_s
+    def __init__(self, terms: OutletTerms) -> None:
+        self._terms = terms
         self._cutting: asyncio.TimerHandle | None = None
         self.cut: Callable[[], None] = self._give_up
-        """Ends the connection at once; the response sets a better one where its server has it."""
         self._pending: list[bytes] = []
         self._wake = asyncio.Event()
         self._sending: asyncio.Task[Any] | None = None
@@ -113,10 +106,10 @@ class SseSink:
     def end(self, reason: str) -> None:
         """Say goodbye. A client that reads nothing would never hear it: it is cut off in the end."""
         self.ended = True
-        self._pending.append(goodbye(reason, self._retry_ms))
+        self._pending.append(goodbye(reason, self._terms.retry_ms))
         self._wake.set()
         # Who was found too slow with bytes before it unread has had its time.
-        wait = 0.0 if reason == "too_slow" and self._busy else self._deadline_s
+        wait = 0.0 if reason == "too_slow" and self._busy else self._terms.deadline_s
         self._cutting = asyncio.get_running_loop().call_later(wait, self._cut_off)
 
     def _cut_off(self) -> None:
@@ -151,27 +144,6 @@ class SseSink:
             self._cutting.cancel()
         if self.subscriber is not None:
             self.subscriber.leave()
-
-
-class SseResponse(EventSourceResponse):
-    """An event stream from a sink. Whatever happens to it, its subscriber is let go."""
-
-    def __init__(self, sink: SseSink, request_id: str) -> None:
-        headers = {"Cache-Control": "no-cache, no-transform", "X-Request-Id": request_id}
-        super().__init__(sink.body(), headers=headers, ping=0, sep="\n")
-        self._sink = sink
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve it."""
-        if can_cut(scope):
-            self._sink.cut = lambda: cut(scope)
-        try:
-            await super().__call__(scope, receive, send)
-        except asyncio.CancelledError:
-            if not self._sink.ended:
-                raise
-        finally:
-            self._sink.release()
 
 
 def _position(body: bytes) -> bytes:

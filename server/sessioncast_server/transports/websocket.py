@@ -1,57 +1,38 @@
-"""WebSockets by Starlette: many subscriptions on one connection."""
+"""WebSockets by Starlette: the portable lane, and the endpoint of both."""
 
 import asyncio
 import contextlib
-import random
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from sessioncast_server.auth.principal import Principal, Scope
-from sessioncast_server.auth.tokens import Authenticator
-from sessioncast_server.channels.framing import Opening
-from sessioncast_server.channels.hub import FullError, Hub
+from sessioncast_server.auth.principal import Principal
+from sessioncast_server.channels.framing import Framing, Opening
 from sessioncast_server.channels.subscriber import Subscriber
-from sessioncast_server.observe.metrics import Metrics
-from sessioncast_server.problems import Problem, problem_of
+from sessioncast_server.channels.wheel import Wheel
+from sessioncast_server.problems import Problem
+from sessioncast_server.transports.admission import Admission, Ticket, TooManyError, address_of
+from sessioncast_server.transports.conversation import Conversation, WebSocketParts, problem_to_tell
 from sessioncast_server.transports.cut import cut
+from sessioncast_server.transports.fastlane import offer_of
 from sessioncast_server.transports.sse import opening_fields
-from sessioncast_server.transports.target import Targets, read_filter, read_wish
-from sessioncast_server.transports.wsframes import (
-    Auth,
-    ClientFrame,
-    Ping,
-    Subscribe,
-    Unsubscribe,
-    WebSocketFraming,
-    frame,
-    read_frame,
-    ref_of,
-)
+from sessioncast_server.transports.wsframes import WebSocketFraming, closing, frame, goodbye
+from sessioncast_server.transports.wsstream import WebSocketStream
 from sessioncast_shared.codes import Close, Code
 
 _log = structlog.get_logger(__name__)
 
 _REPLIES_MAX = 64  # answers that may wait for the client; then it is not read from until it reads
 
-
-@dataclass(frozen=True, slots=True)
-class WebSocketLimits:
-    """Bounds of a connection; see the settings of the same names."""
-
-    frame_max_bytes: int = 65536
-    auth_timeout_s: float = 10.0
-    subscriptions_max: int = 100
-    retry_ms: int = 1000
+_PORTION = 128  # connections that are looked after in one turn of the loop
 
 
 class _Sink:
-    """One subscription's way out: at most one frame of it waits for the connection."""
+    """One subscription's way out: at most one frame of it waits for the connection, but for those that open it."""
 
     def __init__(self, connection: "Connection", key: str, ref: Any) -> None:
         self._connection = connection
@@ -68,7 +49,7 @@ class _Sink:
 
     def feed_all(self, parts: Sequence[bytes]) -> bool:
         for part in parts[:-1]:
-            self._connection.queue(part, None)
+            self._connection.reply(part)
         return self.feed(parts[-1])
 
     def end(self, reason: str) -> None:
@@ -76,85 +57,68 @@ class _Sink:
 
 
 class Connection:
-    """One WebSocket: what it may see, what it is subscribed to, and what waits to be sent.
+    """One WebSocket: what waits to be sent, and who is fed by it.
 
     Bounds: one frame per subscription and `_REPLIES_MAX` answers wait; a client that reads nothing is not read
     from either, and is cut off at the send deadline.
     """
 
-    def __init__(
-        self, websocket: WebSocket, hub: Hub, targets: Targets, authenticator: Authenticator, *,
-        metrics: Metrics, limits: WebSocketLimits,
-    ) -> None:  # fmt: skip
+    def __init__(self, websocket: WebSocket, parts: WebSocketParts) -> None:
         self._websocket = websocket
-        self._hub = hub
-        self._targets = targets
-        self._authenticator = authenticator
-        self._metrics = metrics
-        self._limits = limits
-        self._principal: Principal | None = None
-        self._subscriptions: dict[str, Subscriber] = {}
-        self._projects: dict[str, str] = {}
+        self._parts = parts
+        self._conversation: Conversation | None = None
         self._outbox: deque[tuple[bytes, _Sink | None]] = deque()
         self._replies = 0
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._ending: str | None = None
-        self._expiry: asyncio.TimerHandle | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def serve(self) -> None:
-        """Serve the connection until one side closes it."""
-        refusal = await self._look_at_headers()
-        await self._websocket.accept()
-        if refusal is not None:
-            # Told in-band, as a code that a browser can see.
-            with contextlib.suppress(TimeoutError, WebSocketDisconnect):
-                await self._turn_away(refusal)
-            return
-        self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
+    async def serve(self, principal: Principal | None) -> None:
+        """Serve an accepted connection until one side closes it."""
+        conversation = self._conversation = Conversation(self._parts, self, principal)
+        self._tasks = [asyncio.create_task(self._read(conversation)), asyncio.create_task(self._write())]
         try:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await self._tidy()
+            await self._tidy(conversation)
 
-    async def _look_at_headers(self) -> Problem | None:
-        """Admit whom the headers name; a problem if they cannot be, None also where they say nothing."""
-        headers = self._websocket.headers
-        if "authorization" not in headers and not self._authenticator.open_mode:
-            return None
-        try:
-            self._admit(await self._authenticator.of_headers(headers))
-        except Exception as error:  # noqa: BLE001  whatever it was becomes a close
-            return _problem_of(error)
-        return None
-
-    async def _turn_away(self, refusal: Problem) -> None:
-        if refusal.status == 401:
-            await self._close(Close.UNAUTHENTICATED, "the token is not accepted")
-        elif refusal.status >= 500:
-            await self._say_goodbye("overloaded")
-        else:
-            await self._close(Close.BAD_REQUEST, refusal.detail[:100])
+    async def turn_away(self, refusal: Problem) -> None:
+        """Close an accepted connection that is not to be served, by a code that a browser can see."""
+        with contextlib.suppress(TimeoutError, WebSocketDisconnect):
+            if refusal.status == 401:
+                await self._close(Close.UNAUTHENTICATED, "the token is not accepted")
+            elif refusal.status >= 500:
+                await self._say_goodbye("overloaded")
+            elif refusal.status == 429:
+                await self._close(Close.TOO_MANY, refusal.detail[:100])
+            else:
+                await self._close(Close.BAD_REQUEST, refusal.detail[:100])
 
     def end(self, reason: str) -> None:
         """Say goodbye and close; the first reason counts. What waits is sent before, nothing more is queued."""
         if self._ending is None:
             self._ending = reason
             self._wake.set()
-            self._leave_all()
+            if self._conversation is not None:
+                self._conversation.over()
 
     def queue(self, data: bytes, sink: _Sink | None) -> None:
         """Send a frame, after those that wait; its sink is told when it was sent."""
         self._outbox.append((data, sink))
         self._wake.set()
 
-    def _reply(self, data: bytes) -> None:
+    def reply(self, data: bytes) -> None:
+        """Send an answer."""
         self._replies += 1
         if self._replies >= _REPLIES_MAX:
             self._room.clear()
         self.queue(data, None)
+
+    def sink(self, key: str, ref: Any) -> tuple[_Sink, Framing]:
+        """A subscription's way out, and its words."""
+        return _Sink(self, key, ref), WebSocketFraming(key)
 
     async def _write(self) -> None:
         while True:
@@ -174,21 +138,19 @@ class Connection:
 
     async def _send(self, data: bytes) -> None:
         """Send a frame; raises TimeoutError when the client does not read for so long that it is to be cut off."""
-        async with asyncio.timeout(self._hub.send_deadline_s):
+        async with asyncio.timeout(self._parts.terms.deadline_s):
             await self._websocket.send_text(data.decode())
 
     async def _say_goodbye(self, reason: str) -> None:
-        wait = self._limits.retry_ms + random.randrange(self._limits.retry_ms * 2)  # noqa: S311  spreads clients
-        await self._send(frame("goodbye", retry_ms=wait, reason=reason))
-        close = {"expired": Close.UNAUTHENTICATED, "too_slow": Close.TOO_SLOW, "overloaded": Close.TOO_MANY}
-        await self._close(close.get(reason, Close.DRAINING), reason)
+        await self._send(goodbye(reason, self._parts.terms.retry_ms))
+        await self._close(closing(reason), reason)
 
-    async def _read(self) -> None:
-        deadline = asyncio.get_running_loop().time() + self._limits.auth_timeout_s
+    async def _read(self, conversation: Conversation) -> None:
+        deadline = asyncio.get_running_loop().time() + self._parts.limits.auth_timeout_s
         while True:
             try:
                 # The clock runs until it has said who it is, however much else it says.
-                async with asyncio.timeout_at(deadline if self._principal is None else None):
+                async with asyncio.timeout_at(deadline if conversation.principal is None else None):
                     await self._room.wait()
                     message = await self._websocket.receive()
             except TimeoutError:
@@ -196,95 +158,14 @@ class Connection:
                 return
             if message["type"] == "websocket.disconnect":
                 return
-            text = message.get("text")
-            try:
-                await self._handle(read_frame(text, max_bytes=self._limits.frame_max_bytes))
-            except Exception as error:  # noqa: BLE001  whatever it was becomes an error frame
-                self._refuse(error, None if text is None else ref_of(text[: self._limits.frame_max_bytes]))
-
-    def _refuse(self, error: Exception, ref: Any) -> None:
-        problem = Problem(429, Code.TOO_MANY, "The server has its fill of streams.") if isinstance(
-            error, FullError
-        ) else _problem_of(error)  # fmt: skip
-        self._reply(frame("error", code=problem.code, detail=problem.detail, ref=ref, **problem.fields))
-
-    async def _handle(self, said: ClientFrame) -> None:
-        match said:
-            case Ping():
-                self._reply(frame("pong", ref=said.ref))
-            case Auth():
-                await self._authenticate(said)
-            case Subscribe():
-                await self._subscribe(said)
-            case Unsubscribe():
-                self._unsubscribe(said)
-
-    async def _authenticate(self, said: Auth) -> None:
-        principal = await self._authenticator.of_token(said.token)
-        if self._principal is not None and self._principal.sub != principal.sub:
-            raise Problem(403, Code.FORBIDDEN, "The token belongs to another user than this connection.")
-        self._admit(principal)
-        self._reply(frame("authenticated", sub=principal.sub, ref=said.ref))
-        for key, project in list(self._projects.items()):
-            if not (principal.may_see(project) and principal.has(Scope.SESSIONS_READ)):
-                self._subscriptions[key].leave()
-                self._reply(frame("unsubscribed", key=key, reason="forbidden"))
-
-    def _admit(self, principal: Principal) -> None:
-        self._principal = principal
-        if self._expiry is not None:
-            self._expiry.cancel()
-            self._expiry = None
-        if principal.expires_at is not None:
-            seconds = max(0.0, principal.expires_at - time.time())
-            self._expiry = asyncio.get_running_loop().call_later(seconds, self.end, "expired")
-
-    async def _subscribe(self, said: Subscribe) -> None:
-        if self._principal is None:
-            raise Problem(401, Code.UNAUTHENTICATED, "Say who you are first, by an auth frame.")
-        wishes = read_filter(
-            tasks=said.filter.task, sessions=said.filter.session, threads=said.filter.thread, kinds=said.filter.kinds
-        )
-        key = f"{said.project}?{wishes.canonical()}"
-        if key in self._subscriptions:
-            raise Problem(400, Code.BAD_REQUEST, "This connection is subscribed to that already.", key=key)
-        if len(self._subscriptions) >= self._limits.subscriptions_max:
-            detail = f"A connection has at most {self._limits.subscriptions_max} subscriptions."
-            raise Problem(429, Code.TOO_MANY, detail)
-        wish = read_wish(said.position, said.snapshot)
-        target = await self._targets.check(said.project, wishes, self._principal)
-        sink = _Sink(self, key, said.ref)
-        subscriber = await self._hub.join(target.channel, target.audience, WebSocketFraming(key), sink, wish)
-        sink.subscriber = subscriber
-        self._subscriptions[key] = subscriber
-        self._projects[key] = said.project
-        self._metrics.subscribers.labels("websocket").inc()
-        subscriber.when_left = lambda: self._forget(key)
-
-    def _unsubscribe(self, said: Unsubscribe) -> None:
-        subscriber = self._subscriptions.get(said.key)
-        if subscriber is None:
-            raise Problem(404, Code.NOT_FOUND, "Not found.")
-        subscriber.leave()
-        self._reply(frame("unsubscribed", key=said.key, ref=said.ref))
-
-    def _forget(self, key: str) -> None:
-        self._metrics.subscribers.labels("websocket").dec()
-        del self._subscriptions[key]
-        del self._projects[key]
-
-    def _leave_all(self) -> None:
-        for subscriber in list(self._subscriptions.values()):
-            subscriber.leave()
+            await conversation.hear(message.get("text"))
 
     async def _close(self, code: Close, reason: str) -> None:
         """Close; a client that reads nothing would keep even that waiting, and raises TimeoutError."""
-        async with asyncio.timeout(self._hub.send_deadline_s):
+        async with asyncio.timeout(self._parts.terms.deadline_s):
             await self._websocket.close(code, reason)
 
-    async def _tidy(self) -> None:
-        if self._expiry is not None:
-            self._expiry.cancel()
+    async def _tidy(self, conversation: Conversation) -> None:
         for task in self._tasks:
             task.cancel()
         for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
@@ -292,37 +173,86 @@ class Connection:
                 cut(self._websocket.scope)
             elif isinstance(outcome, Exception) and not isinstance(outcome, WebSocketDisconnect | RuntimeError):
                 _log.error("a connection failed", exc_info=outcome)
-        self._leave_all()
-
-
-def _problem_of(error: Exception) -> Problem:
-    """The problem that stands for an exception; one that nobody foresaw is logged with its traceback."""
-    problem = problem_of(error)
-    if problem.code is Code.UNEXPECTED:
-        _log.error("frame failed", code=problem.code, exc_info=error)
-    elif problem.status >= 500:
-        _log.warning("frame refused", code=problem.code, error=str(error))
-    return problem
+        conversation.over()
 
 
 class WebSocketApi:
     """The WebSocket endpoint and the connections it has."""
 
-    def __init__(self, connect: Callable[[WebSocket], Connection]) -> None:
-        self._connect = connect
+    def __init__(self, parts: WebSocketParts, admission: Admission) -> None:
+        self._parts = parts
+        self._admission = admission
         self._connections: set[Connection] = set()
+        self._wheel: Wheel[WebSocketStream] = Wheel(min(1.0, parts.limits.ping_s / 4))
 
     async def endpoint(self, websocket: WebSocket) -> None:
-        """Serve a WebSocket."""
+        """Serve a WebSocket. On the fast lane this ends as soon as the connection was taken over."""
         websocket.scope.setdefault("state", {})["template"] = "/v1/ws"
-        connection = self._connect(websocket)
+        ticket: Ticket | None = None
+        try:
+            principal, refusal = await self._look_at_headers(websocket)
+            if refusal is None:
+                try:
+                    ticket = self._take(websocket, principal)
+                    await self._admission.enter()
+                except TooManyError as error:
+                    detail = f"There are as many streams as this {error.which} may have."
+                    refusal = Problem(429, Code.TOO_MANY, detail)
+            await websocket.accept()
+            if refusal is not None:
+                await Connection(websocket, self._parts).turn_away(refusal)
+                return
+            if (offer := offer_of(websocket.scope)) is not None:
+                stream: WebSocketStream = offer.detach(
+                    partial(WebSocketStream, parts=self._parts, wheel=self._wheel, ticket=ticket, principal=principal)
+                )
+                ticket = None  # it gives that back itself
+                stream.start()
+            else:
+                await self._serve(websocket, principal)
+        finally:
+            if ticket is not None:
+                ticket.release()
+
+    async def _serve(self, websocket: WebSocket, principal: Principal | None) -> None:
+        connection = Connection(websocket, self._parts)
         self._connections.add(connection)
         try:
-            await connection.serve()
+            await connection.serve(principal)
         finally:
             self._connections.discard(connection)
 
-    def drain(self) -> None:
+    async def _look_at_headers(self, websocket: WebSocket) -> tuple[Principal | None, Problem | None]:
+        """Whom the headers name; a problem if they cannot be, neither where they say nothing."""
+        headers, authenticator = websocket.headers, self._parts.authenticator
+        if "authorization" not in headers and not authenticator.open_mode:
+            return None, None
+        try:
+            return await authenticator.of_headers(headers), None
+        except Exception as error:  # noqa: BLE001  whatever it was becomes a close
+            return None, problem_to_tell(error)
+
+    def _take(self, websocket: WebSocket, principal: Principal | None) -> Ticket:
+        # Who has not said its name yet counts for its address alone; a name cannot be empty.
+        return self._admission.take(
+            "" if principal is None else principal.sub, address_of(websocket.scope.get("client"))
+        )
+
+    async def look_after(self) -> None:
+        """Ping the connections of the fast lane, and end those that are deaf or dumb; for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._wheel.resolution_s)
+            for count, stream in enumerate(self._wheel.due(loop.time()), 1):
+                stream.tick()
+                if count % _PORTION == 0:
+                    await asyncio.sleep(0)
+
+    async def drain(self) -> None:
         """Say goodbye to everybody."""
         for connection in list(self._connections):
             connection.end("draining")
+        for count, stream in enumerate(self._wheel.items(), 1):
+            stream.end("draining")
+            if count % _PORTION == 0:
+                await asyncio.sleep(0)

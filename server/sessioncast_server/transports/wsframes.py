@@ -1,16 +1,18 @@
 """Frames of the WebSocket, without a socket: what clients may say, and how the hub's words read there."""
 
+import random
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, cast
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
+from websockets.frames import Frame, Opcode
 
 from sessioncast_server.channels.log import Entry
 from sessioncast_server.problems import Problem
 from sessioncast_server.web import strictjson
 from sessioncast_server.web.inputs import validated
-from sessioncast_shared.codes import Code
+from sessioncast_shared.codes import Close, Code
 from sessioncast_shared.position import Position
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
@@ -153,3 +155,44 @@ class WebSocketFraming:
     def resync(self, reason: str) -> bytes:
         """`resync`."""
         return b'{"op":"resync","key":%s,"reason":%s}' % (self._key, orjson.dumps(reason))
+
+
+class RawFraming(WebSocketFraming):
+    """The same, as bytes on the wire (RFC 6455, section 5.2): one unmasked text frame each."""
+
+    def __init__(self, subscription: str) -> None:
+        super().__init__(subscription)
+        self.key = f"raw {self.key}"
+
+    def events(self, entries: Sequence[Entry]) -> bytes:
+        """`events`."""
+        return raw(super().events(entries))
+
+    def snapshot(self, page: bytes, position: Position | None) -> bytes:
+        """`snapshot`."""
+        return raw(super().snapshot(page, position))
+
+    def heartbeat(self, position: Position, head: Position) -> bytes:
+        """`heartbeat`."""
+        return raw(super().heartbeat(position, head))
+
+    def resync(self, reason: str) -> bytes:
+        """`resync`."""
+        return raw(super().resync(reason))
+
+
+def raw(data: bytes) -> bytes:
+    """A text frame on the wire."""
+    return Frame(Opcode.TEXT, data).serialize(mask=False)
+
+
+def goodbye(reason: str, retry_ms: int) -> bytes:
+    """`goodbye`, and when to come back: with jitter, so that not everybody does at once."""
+    wait = retry_ms + random.randrange(retry_ms * 2)  # noqa: S311  spreads clients, guards nothing
+    return frame("goodbye", retry_ms=wait, reason=reason)
+
+
+def closing(reason: str) -> Close:
+    """The close code that follows a goodbye."""
+    codes = {"expired": Close.UNAUTHENTICATED, "too_slow": Close.TOO_SLOW, "overloaded": Close.TOO_MANY}
+    return codes.get(reason, Close.DRAINING)

@@ -1,0 +1,286 @@
+"""A WebSocket of the fast lane: frames are made once per group, the rest of the protocol is the library's.
+
+What a client may do is read by a `ServerProtocol` of websockets, so masks, fragments, controls and the closing
+handshake are as it has them (RFC 6455). Nothing runs between two messages: a task exists while a message is answered.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from websockets.exceptions import InvalidState
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.server import ServerProtocol
+
+from sessioncast_server.auth.principal import Principal
+from sessioncast_server.channels.framing import Framing, Opening
+from sessioncast_server.channels.subscriber import Subscriber
+from sessioncast_server.channels.wheel import Wheel
+from sessioncast_server.transports.admission import Ticket
+from sessioncast_server.transports.conversation import Conversation, WebSocketParts
+from sessioncast_server.transports.outlet import Outlet
+from sessioncast_server.transports.sse import opening_fields
+from sessioncast_server.transports.wsframes import RawFraming, closing, frame, goodbye, raw
+from sessioncast_shared.codes import Close
+
+_log = structlog.get_logger(__name__)
+
+_CLOSE_S = 10.0
+"""How long a client may take to answer a close frame (RFC 6455, section 7.1.1)."""
+
+_PING = b"sessioncast"
+
+
+class _Sink:
+    """One subscription's way out."""
+
+    __slots__ = ("_key", "_ref", "_stream", "subscriber")
+
+    def __init__(self, stream: "WebSocketStream", key: str, ref: Any) -> None:
+        self._stream = stream
+        self._key = key
+        self._ref = ref
+        self.subscriber: Subscriber | None = None
+
+    def opening(self, opening: Opening) -> bytes:
+        return raw(frame("subscribed", ref=self._ref, key=self._key, **opening_fields(opening)))
+
+    def feed(self, data: bytes) -> bool:
+        stream = self._stream
+        stream.transport.write(data)
+        return not stream.full
+
+    def feed_all(self, parts: Sequence[bytes]) -> bool:
+        return self.feed(b"".join(parts))
+
+    def end(self, reason: str) -> None:
+        self._stream.end(reason)
+
+
+class WebSocketStream(Outlet):
+    """The connection, the line of its conversation, and the protocol of its transport in one.
+
+    Attributes:
+        due: where it stands in the wheel.
+    """
+
+    __slots__ = (
+        "_conn", "_conversation", "_heard", "_message", "_opcode", "_parts", "_pinged", "_room", "_stuck_at",
+        "_ticket", "_wheel", "_work", "due",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        connections: set[Any],
+        conn: ServerProtocol,
+        heard: list[str | None],
+        parts: WebSocketParts,
+        wheel: "Wheel[WebSocketStream]",
+        ticket: Ticket | None,
+        principal: Principal | None,
+    ) -> None:
+        super().__init__(transport, connections, parts.terms)
+        self._conn = conn
+        self._parts = parts
+        self._wheel = wheel
+        self._ticket = ticket
+        self._heard: list[str | None] | None = heard or None
+        self._message: list[bytes] | None = None
+        self._opcode = Opcode.TEXT
+        self._work: asyncio.Task[None] | None = None
+        self._pinged = False
+        self._room: asyncio.Future[None] | None = None
+        self._stuck_at: float | None = None
+        self.due = 0
+        self._conversation = Conversation(parts, self, principal)
+
+    def start(self) -> None:
+        """Begin to listen."""
+        limits = self._parts.limits
+        named = self._conversation.principal is not None
+        self._wheel.add(self, self._now() + (limits.ping_s if named else limits.auth_timeout_s))
+        if self._heard:
+            self._attend()
+
+    # What the conversation says.
+
+    def reply(self, data: bytes) -> None:
+        """Send an answer."""
+        if not self.ended:
+            self.transport.write(raw(data))
+
+    def sink(self, key: str, ref: Any) -> tuple[_Sink, Framing]:
+        """A subscription's way out, and its words."""
+        return _Sink(self, key, ref), RawFraming(key)
+
+    def end(self, reason: str) -> None:
+        """Say goodbye and close; the first reason counts. Who read nothing for so long would not read that either."""
+        if self.ended:
+            return
+        if reason == "too_slow" and self.full:
+            self._over()
+            self.transport.abort()
+            return
+        self.transport.write(raw(goodbye(reason, self.terms.retry_ms)))
+        self._close(closing(reason), reason)
+
+    def shutdown(self) -> None:
+        """The server ends; by now its drain has said goodbye to nearly everybody."""
+        self.end("draining")
+
+    def _close(self, code: int, reason: str) -> None:
+        """Send a close frame, and wait only so long for the client's."""
+        with contextlib.suppress(InvalidState):  # the client was first
+            self._conn.send_close(code, reason)
+        self._over()
+        self._listen()
+        self.cut_after(min(_CLOSE_S, self.terms.deadline_s))
+
+    def _over(self) -> None:
+        """Nothing more is said, but for what the library has to say."""
+        self.ended = True
+        self._conversation.over()
+        self._flush()
+
+    def _flush(self) -> None:
+        data = b"".join(self._conn.data_to_send())
+        if data:
+            self.transport.write(data)
+
+    # What the client says.
+
+    def data_received(self, data: bytes) -> None:
+        """Frames, or parts of them."""
+        self._pinged = False  # whatever it is, somebody is there
+        conn = self._conn
+        conn.receive_data(data)
+        for event in conn.events_received():
+            if isinstance(event, Frame):
+                self._take(event)
+        if conn.close_rcvd is not None or conn.parser_exc is not None:
+            # It closes or answers a close, or what it sent was no WebSocket. The library has its answer ready.
+            self._over()
+            self.finish()
+            return
+        self._flush()
+        if self._heard and self._work is None and not self.ended:
+            self._attend()
+
+    def eof_received(self) -> bool | None:
+        """The client is gone without a word."""
+        self._over()
+        return super().eof_received()
+
+    def _take(self, event: Frame) -> None:
+        if self.ended or event.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            return
+        if event.opcode is not Opcode.CONT:
+            self._opcode = event.opcode
+        if not event.fin or self._message:
+            self._message = [*(self._message or ()), bytes(event.data)]
+            if not event.fin:
+                return
+            payload, self._message = b"".join(self._message), None
+        else:
+            payload = bytes(event.data)
+        text: str | None = None
+        if self._opcode is Opcode.TEXT:
+            try:
+                text = payload.decode()
+            except UnicodeDecodeError:
+                self._close(CloseCode.INVALID_DATA, "not UTF-8")
+                return
+        if self._heard is None:
+            self._heard = []
+        self._heard.append(text)
+
+    def _attend(self) -> None:
+        """Answer what was heard, one after another; meanwhile the client is not read from."""
+        self.transport.pause_reading()
+        self._work = asyncio.get_running_loop().create_task(self._answer())
+
+    async def _answer(self) -> None:
+        try:
+            while self._heard and not self.ended:
+                heard, self._heard = self._heard, None
+                for text in heard:
+                    await self._room_to_answer()
+                    if self.ended:
+                        break
+                    await self._conversation.hear(text)
+            self._work = None
+            self._listen()
+        except Exception:  # noqa: BLE001  the connection must not stay as if nothing were
+            _log.exception("a connection failed")
+            self.transport.abort()
+
+    async def _room_to_answer(self) -> None:
+        while self.full and not self.ended:
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+
+    def _listen(self) -> None:
+        """Read from the client again, unless its last words are still to be answered or it does not read itself."""
+        if not self.transport.is_closing() and (self.ended or (self._work is None and not self.full)):
+            self.transport.resume_reading()
+
+    # What becomes of the connection.
+
+    def pause_writing(self) -> None:
+        """The transport has enough: who reads nothing is not read from."""
+        super().pause_writing()
+        self._stuck_at = self._now()
+        if not self.ended and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def drained(self) -> None:
+        """On with the subscriptions where they were, with answers, and with listening."""
+        self._stuck_at = None
+        for subscriber in self._conversation.subscribers:
+            if self.full:
+                return
+            subscriber.drained()
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
+        self._listen()
+
+    def tick(self) -> None:
+        """The time for a look: has it said who it is, does it read, is anybody there?"""
+        if self.ended:
+            return
+        if self._conversation.principal is None:
+            self._close(Close.UNAUTHENTICATED, "no auth frame came in time")
+            return
+        if self._stuck_at is not None:
+            if self._now() - self._stuck_at > self.terms.deadline_s:
+                self.transport.abort()
+                return
+        elif self._pinged and self._work is None:
+            self._conn.fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
+            self._over()
+            self.finish()
+            return
+        else:
+            self._pinged = True
+            self._conn.send_ping(_PING)
+            self._flush()
+        self._wheel.add(self, self._now() + self._parts.limits.ping_s)
+
+    def gone(self) -> None:
+        """The connection is over."""
+        self._wheel.discard(self)
+        self._conversation.over()
+        if self._work is not None:
+            self._work.cancel()
+            self._work = None
+        if self._room is not None:
+            self._room.cancel()
+        if self._ticket is not None:
+            self._ticket.release()
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
