@@ -17,6 +17,7 @@ class RedisLimits:
         queue_announcements, queue_bytes: what may wait to be published; more is dropped.
         batch_bytes: what one pipeline carries.
         subscribe_batch: channels named in one SUBSCRIBE.
+        turn_s: what has arrived is handled for so long before other work on the event loop has its turn.
     """
 
     timeout_s: float = 1.0
@@ -29,11 +30,21 @@ class RedisLimits:
     queue_bytes: int = 16 * 1024 * 1024
     batch_bytes: int = 1024 * 1024
     subscribe_batch: int = 500
+    turn_s: float = 0.0005
 
     @property
     def canary_s(self) -> float:
         """Deadline of the canary: the pipeline before its own may take a whole timeout by itself."""
         return 2 * self.timeout_s
+
+    @property
+    def reply_max_bytes(self) -> int:
+        """A connection that brings a longer reply is given up.
+
+        Redis itself cuts subscribers off for which it would hold more than 32 MiB, unless told otherwise. Far less
+        would let one large message by somebody else, which is only garbage, end the connection.
+        """
+        return max(32 * 1024 * 1024, 2 * self.announce_max_bytes)
 
 
 def _ignore(*_: object) -> None:

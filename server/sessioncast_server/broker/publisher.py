@@ -85,10 +85,13 @@ class Publisher:
         try:
             async with asyncio.timeout(self._limits.timeout_s):
                 await wire.send(commands)
-                for _ in commands:
-                    await wire.receive()
+                replies = 0
+                while replies < len(commands):
+                    replies += len(await wire.receive())
         except TimeoutError as error:
             raise WireError("late") from error
+        if replies > len(commands):
+            raise WireError("receive", "more replies than commands")
         if self._in_flight:
             self._hooks.published(self._in_flight)
             self._in_flight = 0

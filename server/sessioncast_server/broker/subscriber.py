@@ -16,9 +16,6 @@ from sessioncast_server.broker.wire import Command, Wire, WireError, Wires
 
 _log = structlog.get_logger(__name__)
 
-_YIELD_EVERY = 64
-"""Messages handled in one go; a backlog must not keep the loop from its other work."""
-
 _PREFIX, _SUFFIX = redis_channel("\0").encode().split(b"\0")
 
 
@@ -110,13 +107,18 @@ class Subscriber:
             await wire.send(self._commands())
 
     async def _read(self, wire: Wire) -> None:
-        handled = 0
+        turn_s = self._limits.turn_s
         while True:
-            # Returns without suspending while there is more of what the socket last gave.
-            self._take(await wire.receive())
-            handled += 1
-            if handled % _YIELD_EVERY == 0:
-                await asyncio.sleep(0)
+            replies = await wire.receive()
+            self._heard.set()
+            turn_ends = time.monotonic() + turn_s
+            for reply in replies:
+                self._take(reply)
+                # By the clock, for how long a listener takes is not known here.
+                if time.monotonic() >= turn_ends:
+                    await asyncio.sleep(0)
+                    self._heard.set()  # by what is still to be handled: the PING may have been sent meanwhile
+                    turn_ends = time.monotonic() + turn_s
 
     async def _watch(self) -> None:
         await self._expect(self._subscribed, self._limits.canary_s, "subscribe")
@@ -159,7 +161,6 @@ class Subscriber:
         raise WireError(reason, f"nothing for {seconds:g} s")
 
     def _take(self, reply: Any) -> None:
-        self._heard.set()
         match reply:
             case [b"message", name, payload] if name == self._canary_name:
                 if payload == b"%d" % self._beat:

@@ -1,19 +1,23 @@
 """One connection to Redis. All that is peculiar about redis-py is known here and nowhere else."""
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import redis.asyncio
+from redis._parsers.hiredis import NOT_ENOUGH_DATA, _AsyncHiredisParser
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from sessioncast_server.broker.limits import RedisLimits
+from sessioncast_server.broker.replies import BadReplyError, Replies
 
 Command = tuple[str | bytes, ...]
+
+_READ_BYTES = 1024 * 1024
+"""More than the stream ever holds: it stops reading the socket over 128 KiB, and one read is 256 KiB at most."""
 
 
 class WireError(Exception):
@@ -29,15 +33,20 @@ class WireError(Exception):
 
 
 class Wire:
-    """An open connection: commands out, replies and pushes in, each in order."""
+    """An open connection: commands out, replies and pushes in, each in order.
 
-    def __init__(self, connection: Any) -> None:
+    redis-py connects, logs in and greets, and goes on writing. What arrives after that is read here, past redis-py:
+    its `read_response` takes three coroutines a reply, and more than twice the time of the parser.
+    """
+
+    def __init__(self, connection: Any, limits: RedisLimits) -> None:
         self._connection = connection
-        # Kept apart because redis-py forgets it on errors, and closing (unlike aborting) would wait for ever for a
+        # Kept apart because redis-py forgets them on errors, and closing (unlike aborting) would wait for ever for a
         # frozen server to take what is still unsent.
         self._transport = connection._writer.transport
-        # The default handler makes a text of every message for a debug log that nobody reads.
-        connection._parser.set_pubsub_push_handler(_as_it_is)
+        self._stream: asyncio.StreamReader = connection._reader
+        # The very parser that read the greeting: it may hold the beginning of what came after it.
+        self._replies = Replies(connection._parser._reader, nothing=NOT_ENOUGH_DATA, max_bytes=limits.reply_max_bytes)
 
     async def send(self, commands: Iterable[Command]) -> None:
         """Write commands; waits while the socket is full.
@@ -53,16 +62,23 @@ class Wire:
         except (redis.RedisError, OSError) as error:
             raise WireError("send", str(error)) from error
 
-    async def receive(self) -> Any:
-        """The next reply or push; waits for ever.
+    async def receive(self) -> list[Any]:
+        """All replies and pushes that have arrived, in order, at least one; waits for ever for the first.
+
+        Returns without suspending when there are some, but does so only once in a row: it takes all there is.
 
         Raises:
-            WireError: `receive`; also when the server answered with an error.
+            WireError: `receive`; also when the server answered with an error, after all that came before it.
         """
         try:
-            return await self._connection.read_response(timeout=math.inf, push_request=True, disconnect_on_error=False)
-        except (redis.RedisError, OSError) as error:
+            while not (replies := self._replies.take()):
+                data = await self._stream.read(_READ_BYTES)
+                if not data:
+                    raise WireError("receive", "closed by the server")
+                self._replies.feed(data)
+        except (BadReplyError, OSError) as error:
             raise WireError("receive", str(error)) from error
+        return replies
 
     def abort(self) -> None:
         """Close at once, whatever is unsent."""
@@ -88,6 +104,7 @@ class Wires:
             health_check_interval=0,
             retry=Retry(NoBackoff(), 0),
             retry_on_timeout=False,
+            parser_class=_AsyncHiredisParser,  # whose reader a wire goes on with
         )
 
     @asynccontextmanager
@@ -103,7 +120,7 @@ class Wires:
             try:
                 async with asyncio.timeout(self._limits.timeout_s):
                     await connection.connect()
-                wire = Wire(connection)
+                wire = Wire(connection, self._limits)
             except (redis.RedisError, OSError) as error:
                 raise WireError("connect", str(error)) from error
             try:
@@ -112,7 +129,3 @@ class Wires:
                 wire.abort()
         finally:
             await connection.disconnect(nowait=True)
-
-
-async def _as_it_is(push: Any) -> Any:
-    return push
