@@ -80,9 +80,12 @@ async def test_a_parent_that_is_killed_leaves_no_worker(team: Node, stack: Async
     held = await streams_of_all(stack, team)
     pids = workers(team)
     send([team.pid], signal.SIGKILL)
-    await assert_told_goodbye(held)
-    assert await team.wait() == -signal.SIGKILL
-    await until(lambda: not any(map(alive, pids)), f"{pids} to end")
+    try:
+        await assert_told_goodbye(held)
+        assert await team.wait() == -signal.SIGKILL
+        await until(lambda: not any(map(alive, pids)), f"{pids} to end")
+    finally:
+        send(pids, signal.SIGKILL)  # nobody else would
     assert team.log().count("the parent is gone") == 2
     await team.start()
     assert len(workers(team)) == 2
