@@ -16,8 +16,11 @@ from sessioncast_server.broker.replies import BadReplyError, Replies
 
 Command = tuple[str | bytes, ...]
 
-_READ_BYTES = 1024 * 1024
-"""More than the stream ever holds: it stops reading the socket over 128 KiB, and one read is 256 KiB at most."""
+_READ_BYTES = 64 * 1024
+"""Parsed in one go. More would have left the processor's caches again before it is handled: 8 % slower at 256 KiB.
+
+The stream holds six times as much at most: it stops reading the socket over 128 KiB, and one read is 256 KiB at most.
+"""
 
 
 class WireError(Exception):
@@ -63,9 +66,9 @@ class Wire:
             raise WireError("send", str(error)) from error
 
     async def receive(self) -> list[Any]:
-        """All replies and pushes that have arrived, in order, at least one; waits for ever for the first.
+        """The replies and pushes that have arrived, in order, at least one; waits for ever for the first.
 
-        Returns without suspending when there are some, but does so only once in a row: it takes all there is.
+        Returns without suspending when there are some, at most six times in a row if the caller does not suspend.
 
         Raises:
             WireError: `receive`; also when the server answered with an error, after all that came before it.
