@@ -42,6 +42,27 @@ def test_nothing_is_kept_of_streams_that_ended() -> None:
         assert (admission.open, admission.holders) == (0, 0)
 
 
+def test_who_has_no_name_yet_counts_for_its_address() -> None:
+    """Nameless streams share no bound of a principal; named later, each counts for that one, or is too many of it."""
+    admission = Admission(AdmissionLimits(node=10, principal=2, address=10))
+    tickets = [admission.take("", "a") for _ in range(4)]
+    tickets[0].claim("ann")
+    tickets[1].claim("ann")
+    tickets[1].claim("bob")
+    with pytest.raises(TooManyError, match="of the principal"):
+        tickets[2].claim("ann")
+    with pytest.raises(TooManyError, match="of the principal"):
+        admission.take("ann", "b")
+    tickets[2].claim("bob")
+    tickets[0].release()
+    tickets[0].claim("bob")
+    admission.take("ann", "b").release()
+    assert (admission.open, admission.holders) == (3, 4)
+    for ticket in tickets:
+        ticket.release()
+    assert (admission.open, admission.holders) == (0, 0)
+
+
 def test_a_ticket_is_small() -> None:
     """It has no dictionary, and shares its names with the other streams of the same principal and address."""
     admission = Admission()

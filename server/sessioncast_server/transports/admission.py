@@ -57,6 +57,15 @@ class Ticket:
         self._principal = principal
         self._address = address
 
+    def claim(self, principal_sub: str) -> None:
+        """Count a place that was nobody's for who has said its name by now; as before when it has a name already.
+
+        Raises:
+            TooManyError: of the principal; the place stays nobody's until it is released.
+        """
+        if self._admission is not None and not self._principal.name:
+            self._principal = self._admission._claimed(principal_sub)
+
     def release(self) -> None:
         """Give the place back. Harmless when repeated."""
         admission, self._admission = self._admission, None
@@ -105,27 +114,26 @@ class Admission:
         """A place for one more stream.
 
         Args:
-            principal_sub: `sub` of who asks.
+            principal_sub: `sub` of who asks; empty for a WebSocket that has not said so yet: it counts for the node
+                and its address alone, until `Ticket.claim`.
             address: as of `address_of`.
 
         Raises:
             TooManyError: a bound is reached; nothing was counted.
         """
         principal = self._principals.get(principal_sub) or _Holder(principal_sub)
-        holder = self._addresses.get(address) or _Holder(address)
+        by_address = self._addresses.get(address) or _Holder(address)
         limits = self._limits
         if self._open >= limits.node:
             raise self._too_many("node")
-        if principal.held >= limits.principal:
+        if principal_sub and principal.held >= limits.principal:
             raise self._too_many("principal")
-        if holder.held >= limits.address:
+        if by_address.held >= limits.address:
             raise self._too_many("address")
         self._open += 1
-        for one, by_name in ((principal, self._principals), (holder, self._addresses)):
-            if one.held == 0:
-                by_name[one.name] = one
-            one.held += 1
-        return Ticket(self, principal, holder)
+        _hold(principal, self._principals)
+        _hold(by_address, self._addresses)
+        return Ticket(self, principal, by_address)
 
     async def enter(self) -> None:
         """Wait until it is this stream's turn to be opened; call it once authorised, before anything costly.
@@ -147,12 +155,30 @@ class Admission:
         self._refused(which)
         return TooManyError(which)
 
+    def _claimed(self, principal_sub: str) -> _Holder:
+        principal = self._principals.get(principal_sub) or _Holder(principal_sub)
+        if principal.held >= self._limits.principal:
+            raise self._too_many("principal")
+        _let_go(self._principals[""], self._principals)
+        _hold(principal, self._principals)
+        return principal
+
     def _give_back(self, principal: _Holder, address: _Holder) -> None:
         self._open -= 1
-        for one, by_name in ((principal, self._principals), (address, self._addresses)):
-            one.held -= 1
-            if one.held == 0:
-                del by_name[one.name]
+        _let_go(principal, self._principals)
+        _let_go(address, self._addresses)
+
+
+def _hold(one: _Holder, by_name: dict[str, _Holder]) -> None:
+    if one.held == 0:
+        by_name[one.name] = one
+    one.held += 1
+
+
+def _let_go(one: _Holder, by_name: dict[str, _Holder]) -> None:
+    one.held -= 1
+    if one.held == 0:
+        del by_name[one.name]
 
 
 def address_of(client: tuple[str, int] | None) -> str:
