@@ -382,5 +382,5 @@ async def test_churn_leaves_nothing_behind(rig: Rig, seed: int) -> None:
             assert offsets == sorted(set(offsets))
         subscriber_of(sink).leave()
     assert head.offset > 0
-    assert hub.subscribers == channel.members == len(channel.groups) == len(channel.parked) == 0
+    assert hub.subscribers == channel.holders == len(channel.groups) == len(channel.parked) == 0
     await until(lambda: len(hub._tasks) <= idle, f"tasks to end: {hub._tasks}")

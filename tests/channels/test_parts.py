@@ -200,7 +200,8 @@ class Bench:
         """An attended subscriber at the channel's place."""
         group = self.channel.group(Audience(Filter()), FRAMING)
         subscriber = sink.subscriber = Subscriber(self.channel, group, sink, wants_snapshots=True)
-        group.members.add(subscriber)
+        group.size += 1
+        self.channel.subscribers.add(subscriber)
         subscriber.cursor = self.channel.dealt
         return subscriber
 

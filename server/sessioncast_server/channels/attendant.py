@@ -232,6 +232,8 @@ class Attendant:
             return fresh and snapshot.epoch == channel.epoch and channel.ring.reaches(snapshot.offset)
 
         snapshot = await group.snapshot(lambda audience: self._read_snapshot(channel.name, audience), usable)
+        if group.size == 1:
+            group.forget_snapshot()  # nobody is there to share it with
         subscriber.snapshot_at = channel.clock()
         subscriber.patient = True
         subscriber.epoch, subscriber.cursor = snapshot.epoch, snapshot.offset

@@ -1,7 +1,7 @@
 """A filter together with what its subscriber may see: who an event is for, in memory and in SQL."""
 
-from dataclasses import dataclass
-from functools import cache, cached_property
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from sqlalchemy import BigInteger, bindparam, or_, select
@@ -13,22 +13,22 @@ from sessioncast_shared.events import Kind
 from sessioncast_shared.filters import Filter
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Audience:
     """Everybody with the same wishes and rights in one channel.
 
     Attributes:
         filter: the wishes. The ids in it belong to the channel and were checked against the subscriber's rights.
         threads: whether a filter without ids covers threads too (`threads:read_all`).
+        key: equal for equal audiences.
     """
 
     filter: Filter
     threads: bool = False
+    key: str = field(init=False, compare=False, repr=False)
 
-    @cached_property
-    def key(self) -> str:
-        """Equal for equal audiences."""
-        return f"{self.filter.canonical()}{'&threads' if self.threads else ''}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", f"{self.filter.canonical()}{'&threads' if self.threads else ''}")
 
     def wants(self, route: Route) -> bool:
         """Whether an event is for this audience."""

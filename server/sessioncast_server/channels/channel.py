@@ -55,6 +55,8 @@ class Channel:
 
     Attributes:
         dealt: offset up to which every group has, or is owed, everything that is for it.
+        subscribers: all of this channel, in whatever group.
+        holders: subscribers, watches, and who is about to be one; with none it is let go of after a while.
         parked: subscribers of the node whose sinks are full.
         attend: starts an attendant for a subscriber that the ring alone cannot help.
         read_log: reads the log from `last` on; the task is done when all that was committed before is here.
@@ -83,7 +85,8 @@ class Channel:
         self.ring = Ring(events=limits.ring_events, size=limits.ring_bytes, budget=budget)
         self.parked = courier.parked
         self.count = count
-        self.members = 0
+        self.subscribers: set[Subscriber] = set()
+        self.holders = 0
         self.epoch = ""
         self.dealt = 0
         self.opened = asyncio.Event()

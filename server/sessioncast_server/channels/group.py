@@ -50,7 +50,7 @@ class Group:
     """Subscribers that are owed the same bytes.
 
     Attributes:
-        members: all of them.
+        size: how many they are.
         followers: those that can take more; see above for what they have.
         waiting: followers whom the pass under way has not reached.
         before: offset up to which the waiting have everything.
@@ -61,17 +61,17 @@ class Group:
 
     __slots__ = (
         "_beat_due", "_count", "_data", "_flight", "_flown_at", "_passed", "_pieces", "_spoken_at", "audience",
-        "before", "channel", "due", "followers", "framing", "members", "owed", "queued", "waiting",
+        "before", "channel", "due", "followers", "framing", "owed", "queued", "size", "waiting",
     )  # fmt: skip
 
     def __init__(self, channel: "Channel", audience: Audience, framing: Framing) -> None:
         self.channel = channel
         self.audience = audience
         self.framing = framing
-        self.members: set[Subscriber] = set()
+        self.size = 0
         self.followers: set[Subscriber] = set()
         self.waiting: set[Subscriber] | None = None
-        self.owed: list[Entry] = []
+        self.owed: list[Entry] | tuple[()] = ()
         self.queued = False
         self.before = 0
         self.due = 0
@@ -98,11 +98,14 @@ class Group:
         """Offset up to which a follower has everything."""
         return self.before if self.waiting and follower in self.waiting else self.floor
 
-    def owe(self, entries: Sequence[Entry]) -> bool:
-        """Take events for the followers; whether there are any followers."""
+    def owe(self, entries: list[Entry]) -> bool:
+        """Take events for the followers, and the list for their own; whether there are any followers."""
         if not self.followers and not self.waiting:
             return False
-        self.owed += entries
+        if isinstance(self.owed, list):
+            self.owed += entries
+        else:
+            self.owed = entries
         return True
 
     def unfollow(self, follower: "Subscriber") -> None:
@@ -111,7 +114,7 @@ class Group:
         if self.waiting:
             self.waiting.discard(follower)
         if not self.followers and not self.waiting:
-            self.owed.clear()
+            self.owed = ()
             self._beat_due = False
             self._wake()
 
@@ -161,7 +164,7 @@ class Group:
         self._wake()
         return True
 
-    def _take(self) -> list[Entry]:
+    def _take(self) -> Sequence[Entry]:
         """Owed events, at most about a block of them."""
         room = self.channel.limits.block_bytes
         for index, entry in enumerate(self.owed):
@@ -169,7 +172,8 @@ class Group:
             if room <= 0:
                 taken, self.owed = self.owed[: index + 1], self.owed[index + 1 :]
                 return taken
-        taken, self.owed = self.owed, []
+        taken: Sequence[Entry] = self.owed
+        self.owed = ()
         return taken
 
     async def passed(self) -> None:
@@ -191,7 +195,7 @@ class Group:
         piece = self._cut(after)
         # Whoever catches up does so from the same places as the others: once for all of them. A piece stays true
         # for ever, though it may end before the floor by now; the next one goes on from there.
-        if piece.data and len(self.members) > 1:
+        if piece.data and self.size > 1:
             if pieces is None:
                 pieces = self._pieces = {}
             elif len(pieces) >= _PIECES_MAX:
@@ -240,16 +244,20 @@ class Group:
 
     def forget(self) -> None:
         """The channel begins anew: nothing that was made of its events is of use, and nothing is owed."""
-        self.owed.clear()
+        self.owed = ()
         self._pieces = None
-        if self._flight is not None and self._flight.done():
-            self._flight = None  # one under way is still shared
+        self.forget_snapshot()
         self._wake()
+
+    def forget_snapshot(self) -> None:
+        """Let go of the last snapshot; one under way is still shared."""
+        if self._flight is not None and self._flight.done():
+            self._flight = None
 
     def tick(self, now: float, silence_s: float) -> tuple[bool, float]:
         """Whether a heartbeat is due now, and when to ask again. What nobody used for so long is let go of."""
-        if self._flown_at <= now - silence_s and self._flight is not None and self._flight.done():
-            self._flight = None
+        if self._flown_at <= now - silence_s:
+            self.forget_snapshot()
         self._pieces = None
         if not self.followers:
             return False, now + silence_s / 3  # who is attended or parked has bytes on their way

@@ -140,7 +140,7 @@ class Hub:
         if self.draining or self._subscribers >= self._limits.subscribers:
             raise FullError
         channel = self._channels.get(name) or self._add(name)
-        channel.members += 1
+        channel.holders += 1
         self._subscribers += 1
         try:
             await self._open(channel)
@@ -152,10 +152,11 @@ class Hub:
             self._leave(channel)
             raise FullError
         group = channel.group(audience, framing)
-        if not group.members:
+        if not group.size:
             self._wheel.add(group, self._clock() + self._limits.heartbeat_s)
         subscriber = Subscriber(channel, group, sink, wants_snapshots=wish.snapshot != "never")
-        group.members.add(subscriber)
+        group.size += 1
+        channel.subscribers.add(subscriber)
         if not self._attendant.open_at_once(subscriber, wish):
             self._attend(subscriber, partial(self._attendant.open, subscriber, wish))
         return subscriber
@@ -168,7 +169,7 @@ class Hub:
             KeyError: there is no such channel.
         """
         channel = self._channels.get(name) or self._add(name)
-        channel.members += 1
+        channel.holders += 1
         try:
             if channel.opened.is_set():
                 # It may have dropped what came early, to read it from the log: after this all of that is here.
@@ -208,8 +209,7 @@ class Hub:
         while not self._courier.idle and self._clock() < deadline:  # noqa: ASYNC110  its slices are the event
             await asyncio.sleep(0)
         for channel in list(self._channels.values()):
-            for group in channel.groups:
-                await self._end(group.members, "draining")
+            await self._end(channel.subscribers, "draining")
 
     async def _end(self, subscribers: Iterable[Subscriber], reason: str) -> None:
         for count, subscriber in enumerate(tuple(subscribers), 1):
@@ -275,7 +275,7 @@ class Hub:
 
     def _left(self, subscriber: Subscriber) -> None:
         channel = subscriber.channel
-        if not subscriber.group.members:
+        if not subscriber.group.size:
             self._wheel.discard(subscriber.group)
             channel.groups.discard(subscriber.group)
         self._leave(channel)
@@ -285,13 +285,13 @@ class Hub:
         self._release(channel)
 
     def _release(self, channel: Channel) -> None:
-        channel.members -= 1
-        if channel.members == 0 and self._channels.get(channel.name) is channel:
+        channel.holders -= 1
+        if channel.holders == 0 and self._channels.get(channel.name) is channel:
             loop = asyncio.get_running_loop()
             channel.lingering = loop.call_later(self._limits.linger_s, self._remove, channel)
 
     def _remove(self, channel: Channel) -> None:
-        if channel.members == 0 and self._channels.get(channel.name) is channel:
+        if channel.holders == 0 and self._channels.get(channel.name) is channel:
             del self._channels[channel.name]
             self._broker.unlisten(channel.name)
             channel.close()

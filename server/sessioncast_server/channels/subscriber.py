@@ -123,7 +123,8 @@ class Subscriber:
         if self.state is State.CLOSED:
             return
         self.move(State.CLOSED)
-        self.group.members.discard(self)
+        self.group.size -= 1
+        self.channel.subscribers.discard(self)
         if self.attendant is not None and self.attendant is not asyncio.current_task():
             self.attendant.cancel()
         self.channel.left(self)

@@ -114,9 +114,8 @@ class Tail:
         if channel is None:
             return
         channel.unsure = True
-        for group in channel.groups:
-            for subscriber in list(group.members):
-                subscriber.end("overloaded")
+        for subscriber in list(channel.subscribers):
+            subscriber.end("overloaded")
 
     def read(self, channel: Channel) -> "asyncio.Task[None]":
         """Read on from what a channel has. A call while a read is under way gets one that starts after it."""

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -170,14 +171,12 @@ class Conversation:
         subscriber = await self._parts.hub.join(target.channel, target.audience, framing, sink, wish)
         sink.subscriber = subscriber
         self._subscriptions[key] = subscriber
-        subscribers = self._parts.metrics.subscribers.labels("websocket")
-        subscribers.inc()
+        self._parts.metrics.subscribers.labels("websocket").inc()
+        subscriber.when_left = partial(self._forget, key)
 
-        def forget() -> None:
-            subscribers.dec()
-            del self._subscriptions[key]
-
-        subscriber.when_left = forget
+    def _forget(self, key: str) -> None:
+        self._parts.metrics.subscribers.labels("websocket").dec()
+        del self._subscriptions[key]
 
     def _unsubscribe(self, said: Unsubscribe) -> None:
         subscriber = self._subscriptions.get(said.key)

@@ -184,15 +184,26 @@ class EventsApi:
         if expires_at is not None:
             seconds = max(0.0, expires_at - time.time())
             timer = asyncio.get_running_loop().call_later(seconds, subscriber.end, "expired")
-        subscriber.when_left = partial(self._left, ticket, timer)
+        subscriber.when_left = _Place(self._metrics, ticket, timer)
         if sink.ended:
             subscriber.leave()  # the client left meanwhile
 
-    def _left(self, ticket: Ticket, timer: asyncio.TimerHandle | None) -> None:
-        ticket.release()
+
+class _Place:
+    """What a stream gives back when its subscriber leaves. There is one a stream, so it is a small object."""
+
+    __slots__ = ("_metrics", "_ticket", "_timer")
+
+    def __init__(self, metrics: Metrics, ticket: Ticket, timer: asyncio.TimerHandle | None) -> None:
+        self._metrics = metrics
+        self._ticket = ticket
+        self._timer = timer
+
+    def __call__(self) -> None:
+        self._ticket.release()
         self._metrics.subscribers.labels("sse").dec()
-        if timer is not None:
-            timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def _wants_poll(accept: str) -> bool:

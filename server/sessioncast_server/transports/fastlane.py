@@ -138,6 +138,8 @@ class FastWebSocketProtocol(WebSocketsSansIOProtocol):
         transport.set_protocol(cast("asyncio.BaseProtocol", stream))
         if self.read_paused:
             transport.resume_reading()
+        # The library's parser keeps the handshake's request for as long as the connection lasts.
+        self.request.headers.clear()
         self.transport = _Nothing()  # type: ignore[assignment]  # not ours any more
         self.scope["extensions"] = {}
         self.app_state = {}

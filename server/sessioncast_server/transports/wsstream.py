@@ -175,17 +175,18 @@ class WebSocketStream(Outlet):
         return super().eof_received()
 
     def _take(self, event: Frame) -> None:
+        data, event.data = bytes(event.data), b""  # the library's parser keeps the event until the next one
         if self.ended or event.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             return
         if event.opcode is not Opcode.CONT:
             self._opcode = event.opcode
         if not event.fin or self._message:
-            self._message = [*(self._message or ()), bytes(event.data)]
+            self._message = [*(self._message or ()), data]
             if not event.fin:
                 return
             payload, self._message = b"".join(self._message), None
         else:
-            payload = bytes(event.data)
+            payload = data
         text: str | None = None
         if self._opcode is Opcode.TEXT:
             try:
