@@ -17,7 +17,11 @@ from sessioncast_server.sessions.lookup import Lookups
 from sessioncast_server.settings import Settings
 from sessioncast_server.transports.admission import Admission, AdmissionLimits
 from sessioncast_server.transports.conversation import WebSocketLimits
+from sessioncast_server.transports.descriptors import connections_bound, raise_descriptor_limit
 from sessioncast_server.transports.outlet import OutletTerms
+
+_REQUESTS = 128
+"""Connections that streams leave for requests."""
 
 
 def make_broker(settings: Settings, metrics: Metrics) -> Broker:
@@ -94,8 +98,10 @@ def make_authenticator(settings: Settings) -> Authenticator:
 
 def make_admission(settings: Settings, metrics: Metrics) -> Admission:
     """Bounds and pace of streams."""
+    # A stream over the bound is told when to come back; a connection over its bound is only refused.
+    connections = connections_bound(settings.connections_max, raise_descriptor_limit())
     limits = AdmissionLimits(
-        node=settings.subscribers_max,
+        node=max(1, min(settings.subscribers_max, connections - _REQUESTS)),
         principal=settings.principal_streams_max,
         address=settings.address_streams_max,
         opening=settings.opening_max,

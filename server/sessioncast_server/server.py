@@ -17,6 +17,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from sessioncast_server.app import Application
 from sessioncast_server.db.errors import DatabaseError
 from sessioncast_server.settings import Settings
+from sessioncast_server.transports.descriptors import connections_bound, raise_descriptor_limit
 from sessioncast_server.transports.fastlane import FastHttpProtocol, FastWebSocketProtocol
 from sessioncast_server.transports.http_protocol import HeadLimits, HttpProtocol
 
@@ -120,13 +121,14 @@ def make_server(
     """The server of these settings; the application is made of them too, unless it is given."""
     sys.setswitchinterval(settings.switch_interval_s)
     application = application or Application(settings)
+    connections = connections_bound(settings.connections_max, raise_descriptor_limit())
     http = HttpProtocol if settings.lane == "portable" else FastHttpProtocol
     config = uvicorn.Config(
         application.asgi,
         host=settings.host,
         port=settings.port,
         loop="uvloop" if sys.platform != "win32" else "auto",
-        http=http.bounded(HeadLimits(settings.headers_max_bytes, settings.head_deadline_s)),
+        http=http.bounded(HeadLimits(settings.headers_max_bytes, settings.head_deadline_s, connections)),
         ws=WebSocketsSansIOProtocol if settings.lane == "portable" else FastWebSocketProtocol,
         ws_per_message_deflate=False,
         ws_max_size=_FRAME_MAX,

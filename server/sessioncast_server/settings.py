@@ -183,7 +183,7 @@ class Settings(BaseSettings):
     snapshot_page: Count = Field(256, description="resources in one snapshot frame")
     snapshot_max: Count = Field(5000, description="resources in a snapshot; more are answered with the list to read")
     snapshot_min_interval_s: Seconds = Field(5, description="a subscriber that needs snapshots faster is closed")
-    flush_slice_s: Seconds = Field(0.004, description="how long bytes are handed out before the loop does other work")
+    flush_slice_s: Seconds = Field(0.001, description="how long bytes are handed out before the loop does other work")
     heartbeat_s: Seconds = Field(15, description="silence after which a stream says its head")
     head_check_s: Seconds = Field(1, description="period of reading the heads of open channels")
     head_slice: Count = Field(500, description="channels in one such reading")

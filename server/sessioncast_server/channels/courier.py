@@ -1,8 +1,11 @@
 """Takes what channels have dealt out to the followers of their groups, a slice at a time.
 
-One courier serves all channels of a node. A slice ends after a few milliseconds and the next one begins on the next
+One courier serves all channels of a node. A slice ends after about a millisecond, and the next one begins on the next
 turn of the loop, so requests and other channels wait for a slice, never for a group of 10,000. Groups take turns: a
 small one is served between two portions of a large one.
+
+Measured with 1,000 subscribers and 32 writers on one core: slices of 1 ms 1,770 writes/s at p99 29 ms, 2 ms 1,380 at
+32, 4 ms 1,000 at 39. A request takes several turns of the loop, and each of them waits for a slice.
 """
 
 import asyncio
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from sessioncast_server.channels.group import Group
     from sessioncast_server.channels.subscriber import Subscriber
 
-_PORTION = 32
+_PORTION = 16
 """Sinks fed between two looks at the clock, and in one turn of a group."""
 
 

@@ -166,15 +166,14 @@ class Group:
 
     def _take(self) -> Sequence[Entry]:
         """Owed events, at most about a block of them."""
-        room = self.channel.limits.block_bytes
-        for index, entry in enumerate(self.owed):
+        owed, room = self.owed, self.channel.limits.block_bytes
+        for index, entry in enumerate(owed):
             room -= len(entry.body)
-            if room <= 0:
-                taken, self.owed = self.owed[: index + 1], self.owed[index + 1 :]
-                return taken
-        taken: Sequence[Entry] = self.owed
+            if room <= 0 and index + 1 < len(owed):
+                self.owed = list(owed[index + 1 :])
+                return owed[: index + 1]
         self.owed = ()
-        return taken
+        return owed
 
     async def passed(self) -> None:
         """Wait until the next pass begins, or none is due: the floor is higher then."""

@@ -48,7 +48,7 @@ class HubLimits:
     head_check_s: float = 1.0
     head_slice: int = 500
     heartbeat_s: float = 15.0
-    slice_s: float = 0.004
+    slice_s: float = 0.001
     linger_s: float = 30.0
     subscribers: int = 50_000
 

@@ -15,6 +15,7 @@ from sessioncast_server.channels.hub import FullError, Hub
 from sessioncast_server.channels.subscriber import Subscriber
 from sessioncast_server.observe.metrics import Metrics
 from sessioncast_server.problems import Problem, problem_of
+from sessioncast_server.transports.admission import Ticket, TooManyError
 from sessioncast_server.transports.outlet import OutletTerms
 from sessioncast_server.transports.target import Targets, read_filter, read_wish
 from sessioncast_server.transports.wsframes import (
@@ -86,11 +87,12 @@ class Conversation:
         principal: who it is, None before it has said so.
     """
 
-    __slots__ = ("_expiry", "_line", "_parts", "_subscriptions", "principal")
+    __slots__ = ("_expiry", "_line", "_parts", "_subscriptions", "_ticket", "principal")
 
-    def __init__(self, parts: WebSocketParts, line: Line, principal: Principal | None) -> None:
+    def __init__(self, parts: WebSocketParts, line: Line, ticket: Ticket, principal: Principal | None) -> None:
         self._parts = parts
         self._line = line
+        self._ticket = ticket
         self._subscriptions: dict[str, Subscriber] = {}
         self._expiry: asyncio.TimerHandle | None = None
         self.principal: Principal | None = None
@@ -111,7 +113,8 @@ class Conversation:
             self._refuse(error, None if text is None else ref_of(text[:most]))
 
     def over(self) -> None:
-        """The connection is gone, or is to go."""
+        """The connection is gone, or is to go. Harmless when repeated."""
+        self._ticket.release()
         if self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None
@@ -137,6 +140,11 @@ class Conversation:
         principal = await self._parts.authenticator.of_token(said.token)
         if self.principal is not None and self.principal.sub != principal.sub:
             raise Problem(403, Code.FORBIDDEN, "The token belongs to another user than this connection.")
+        try:
+            self._ticket.claim(principal.sub)
+        except TooManyError:
+            self._line.end("overloaded")
+            return
         self._admit(principal)
         self._line.reply(frame("authenticated", sub=principal.sub, ref=said.ref))
         for key, subscriber in list(self._subscriptions.items()):

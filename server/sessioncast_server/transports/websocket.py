@@ -75,9 +75,9 @@ class Connection:
         self._ending: str | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def serve(self, principal: Principal | None) -> None:
+    async def serve(self, ticket: Ticket, principal: Principal | None) -> None:
         """Serve an accepted connection until one side closes it."""
-        conversation = self._conversation = Conversation(self._parts, self, principal)
+        conversation = self._conversation = Conversation(self._parts, self, ticket, principal)
         self._tasks = [asyncio.create_task(self._read(conversation)), asyncio.create_task(self._write())]
         try:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -188,37 +188,41 @@ class WebSocketApi:
     async def endpoint(self, websocket: WebSocket) -> None:
         """Serve a WebSocket. On the fast lane this ends as soon as the connection was taken over."""
         websocket.scope.setdefault("state", {})["template"] = "/v1/ws"
-        ticket: Ticket | None = None
-        try:
-            principal, refusal = await self._look_at_headers(websocket)
-            if refusal is None:
-                try:
-                    ticket = self._take(websocket, principal)
-                    await self._admission.enter()
-                except TooManyError as error:
-                    detail = f"There are as many streams as this {error.which} may have."
-                    refusal = Problem(429, Code.TOO_MANY, detail)
+        principal, refusal = await self._look_at_headers(websocket)
+        if refusal is None:
+            try:
+                ticket = self._take(websocket, principal)
+            except TooManyError as error:
+                refusal = _too_many(error)
+        if refusal is not None:
             await websocket.accept()
-            if refusal is not None:
-                await Connection(websocket, self._parts).turn_away(refusal)
-                return
-            if (offer := offer_of(websocket.scope)) is not None:
-                stream: WebSocketStream = offer.detach(
-                    partial(WebSocketStream, parts=self._parts, wheel=self._wheel, ticket=ticket, principal=principal)
-                )
-                ticket = None  # it gives that back itself
-                stream.start()
-            else:
-                await self._serve(websocket, principal)
-        finally:
-            if ticket is not None:
-                ticket.release()
+            await Connection(websocket, self._parts).turn_away(refusal)
+            return
+        try:
+            await self._serve(websocket, ticket, principal)
+        except BaseException:
+            ticket.release()
+            raise
 
-    async def _serve(self, websocket: WebSocket, principal: Principal | None) -> None:
+    async def _serve(self, websocket: WebSocket, ticket: Ticket, principal: Principal | None) -> None:
+        try:
+            await self._admission.enter()
+        except TooManyError as error:
+            ticket.release()
+            await websocket.accept()
+            await Connection(websocket, self._parts).turn_away(_too_many(error))
+            return
+        await websocket.accept()
+        offer = offer_of(websocket.scope)
+        if offer is not None:
+            make = partial(WebSocketStream, parts=self._parts, wheel=self._wheel, ticket=ticket, principal=principal)
+            stream: WebSocketStream = offer.detach(make)
+            stream.start()
+            return
         connection = Connection(websocket, self._parts)
         self._connections.add(connection)
         try:
-            await connection.serve(principal)
+            await connection.serve(ticket, principal)
         finally:
             self._connections.discard(connection)
 
@@ -256,3 +260,7 @@ class WebSocketApi:
             stream.end("draining")
             if count % _PORTION == 0:
                 await asyncio.sleep(0)
+
+
+def _too_many(error: TooManyError) -> Problem:
+    return Problem(429, Code.TOO_MANY, f"There are as many streams as this {error.which} may have.")

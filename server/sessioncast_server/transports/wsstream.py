@@ -68,7 +68,7 @@ class WebSocketStream(Outlet):
 
     __slots__ = (
         "_conn", "_conversation", "_heard", "_message", "_opcode", "_parts", "_pinged", "_room", "_stuck_at",
-        "_ticket", "_wheel", "_work", "due",
+        "_wheel", "_work", "due",
     )  # fmt: skip
 
     def __init__(
@@ -79,14 +79,13 @@ class WebSocketStream(Outlet):
         heard: list[str | None],
         parts: WebSocketParts,
         wheel: "Wheel[WebSocketStream]",
-        ticket: Ticket | None,
+        ticket: Ticket,
         principal: Principal | None,
     ) -> None:
         super().__init__(transport, connections, parts.terms)
         self._conn = conn
         self._parts = parts
         self._wheel = wheel
-        self._ticket = ticket
         self._heard: list[str | None] | None = heard or None
         self._message: list[bytes] | None = None
         self._opcode = Opcode.TEXT
@@ -95,7 +94,7 @@ class WebSocketStream(Outlet):
         self._room: asyncio.Future[None] | None = None
         self._stuck_at: float | None = None
         self.due = 0
-        self._conversation = Conversation(parts, self, principal)
+        self._conversation = Conversation(parts, self, ticket, principal)
 
     def start(self) -> None:
         """Begin to listen."""
@@ -280,8 +279,6 @@ class WebSocketStream(Outlet):
             self._work = None
         if self._room is not None:
             self._room.cancel()
-        if self._ticket is not None:
-            self._ticket.release()
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
