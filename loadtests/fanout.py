@@ -26,7 +26,7 @@ from crowd.ours import ours
 from crowd.publisher import Publisher
 from crowd.reactor import Reactor
 from crowd.receivers import Crowd
-from crowd.rivals import NotInstalledError, nchan, python_rival
+from crowd.rivals import NotInstalledError, nchan, pushpin, python_rival
 from crowd.scene import Extent, Scene
 from crowd.side import SSE, WEBSOCKET, Side
 from crowd.table import ours_alone, table
@@ -65,6 +65,7 @@ def entries(options: argparse.Namespace, size: int) -> list[Entry]:
 
         made.append(Entry(name, transports, start))
     made.append(Entry("nchan", both, lambda folder: nchan(folder, size=size)))
+    made.append(Entry("pushpin", both, lambda folder: pushpin(folder, size=size)))
     return made
 
 

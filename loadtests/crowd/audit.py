@@ -10,11 +10,27 @@ from crowd.frames import Message, Parser
 
 MARK = re.compile(rb"@(\d\d)\.(\d{8})@")
 """In every event's text: the publishing connection and its count from 1."""
+_MARK = 13
+"""Bytes of one."""
 
 
 def mark(connection: int, number: int) -> bytes:
     """The mark of one event."""
     return b"@%02d.%08d@" % (connection, number)
+
+
+class MarkParser:
+    """Finds marks and nothing else, at a fraction of the cost: for those whose arrival is only timed."""
+
+    def __init__(self) -> None:
+        self._raw = b""
+
+    def feed(self, data: bytes) -> list[Message]:
+        """One message of all that has a mark."""
+        raw = self._raw + data
+        end = max((found.end() for found in MARK.finditer(raw)), default=0)
+        self._raw = raw[max(end, len(raw) - _MARK + 1) :]
+        return [Message(b"", raw[:end])] if end else []
 
 
 class Auditor:

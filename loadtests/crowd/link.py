@@ -82,6 +82,8 @@ class Link:
             return
         answer, self._buffer = self._buffer, b""
         told, self._told = self._told, None
+        if b"\r\nconnection: close" in head:
+            self.close()
         told(int(head[9:12]), answer, clock() - self._sent)
 
 

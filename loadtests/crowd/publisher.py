@@ -1,7 +1,7 @@
 """Who publishes, over HTTP: as fast as the server answers, or at instants that were settled before."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from crowd.audit import mark
 from crowd.link import Link
@@ -9,6 +9,10 @@ from crowd.reactor import Reactor, clock
 
 Compose = Callable[[int, bytes], bytes]
 """The request of a connection, with the mark in its event's text."""
+
+
+_HEARD_S = 0.001
+"""Between looks at what a subscriber has heard."""
 
 
 class Publisher:
@@ -28,6 +32,7 @@ class Publisher:
         self._links = [Link(reactor, port) for _ in range(connections)]
         self._due: deque[float] = deque()
         self._closed_loop = False
+        self._heard: Mapping[int, int] | None = None
         self.published = dict.fromkeys(range(connections), 0)
         self.latencies: list[float] = []
         self.refusals = 0
@@ -49,9 +54,13 @@ class Publisher:
         self.latencies.clear()
         self.refusals = 0
 
-    def start(self) -> None:
-        """Publish on every connection, the next event when the last one was answered."""
-        self._closed_loop = True
+    def start(self, heard: Mapping[int, int] | None = None) -> None:
+        """Publish on every connection, the next event when the last one was answered.
+
+        Args:
+            heard: per connection, the highest count that a subscriber heard: the next event waits for that too.
+        """
+        self._closed_loop, self._heard = True, heard
         for number in range(len(self._links)):
             self._send(number, clock())
 
@@ -93,6 +102,14 @@ class Publisher:
                 return
             self._send(free, self._due.popleft())
 
+    def _next(self, connection: int) -> None:
+        if not self._closed_loop:
+            return
+        if self._heard is None or self._heard.get(connection, 0) >= self.published[connection]:
+            self._send(connection, clock())
+        else:
+            self._reactor.at(clock() + _HEARD_S, lambda: self._next(connection))
+
     def _send(self, connection: int, due: float) -> None:
         number = self.published[connection] + 1
         self.schedule.setdefault((connection, number), due)
@@ -107,7 +124,7 @@ class Publisher:
                 self._reactor.at(clock() + 0.01, lambda: self._send(connection, due))
                 return
             if self._closed_loop:
-                self._send(connection, clock())
+                self._next(connection)
             else:
                 self._serve()
 

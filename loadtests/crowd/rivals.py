@@ -1,6 +1,7 @@
 """The rivals as they are loaded; a server of ours whose part is missing is said to be not installed."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from crowd.tree import Tree, free_port, run
 
 _FOLDER = Path(__file__).parents[1] / "rivals"
 _NCHAN = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
+_PUSHPIN = Path("/usr/lib/pushpin/internal.conf")
 _LAST_ID = re.compile(rb'"last_message_id": ?"([^"]+)"')
 
 
@@ -72,6 +74,27 @@ class Nchan(Side):
         return found[1].decode()
 
 
+class Pushpin(Side):
+    """pushpin with the origin that it has in itself, which holds streams on the channel `test`."""
+
+    name = "pushpin"
+    answers_early = True
+
+    def __init__(self, port: int, publish_port: int, tree: Tree, size: int) -> None:
+        super().__init__(port, tree, publish_port=publish_port)
+        self._size = size
+
+    def steps(self, transport: str, index: int, position: str | None = None) -> Sequence[Step]:  # noqa: ARG002  the same for all
+        if transport == SSE:
+            return [Step(get("/stream"), b"[stream opened]")]
+        return [Step(upgrade("/ws"), b"\r\n\r\n")]
+
+    def compose(self, connection: int, mark: bytes) -> bytes:  # noqa: ARG002  one address for all
+        text = filled(mark, self._size).decode()
+        formats = {"http-stream": {"content": f"data: {text}\n\n"}, "ws-message": {"content": text}}
+        return request("POST", "/publish/", json.dumps({"items": [{"channel": "test", "formats": formats}]}).encode())
+
+
 @contextlib.contextmanager
 def python_rival(
     name: str, program: str, modules: str, folder: Path, *, size: int, pythons: Sequence[str]
@@ -88,6 +111,28 @@ def python_rival(
     with run([python, str(_FOLDER / program), "--port", str(port)], port, folder, name=name) as pid:
         kind = SocketIo if name == "python-socketio" else PythonRival
         yield kind(name, port, Tree([pid]), size)
+
+
+@contextlib.contextmanager
+def pushpin(folder: Path, *, size: int) -> Iterator[Side]:
+    """Its three processes, by a configuration of their own.
+
+    Raises:
+        NotInstalledError: it is not there.
+    """
+    program = shutil.which("pushpin")
+    if program is None or not _PUSHPIN.exists():
+        raise NotInstalledError("pushpin")
+    port, publish_port = free_port(), free_port()
+    config = folder / "pushpin.conf"
+    words = {"INTERNAL": _PUSHPIN, "FOLDER": folder.absolute(), "PORT": port, "PUBLISH_PORT": publish_port}
+    text = (_FOLDER / "pushpin.conf").read_text()
+    for word, value in words.items():
+        text = text.replace(f"@{word}@", str(value))
+    config.write_text(text)
+    (folder / "routes").write_text("* test\n")
+    with run([program, "--config", str(config)], port, folder, name="pushpin") as pid:
+        yield Pushpin(port, publish_port, Tree([pid]), size)
 
 
 def _has(python: str, modules: str) -> bool:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 
-from crowd.audit import Auditor, mark, quantile
+from crowd.audit import Auditor, MarkParser, mark, quantile
 from crowd.figures import Figure, Meter
 from crowd.ours import metrics
 from crowd.probe import Probe
@@ -16,8 +16,8 @@ from crowd.receivers import Crowd, Step
 from crowd.side import PARSERS, Side
 
 _AUDITORS = 4
-_SWEEP_S = 0.015
-_GENTLE_S, _GENTLE_MOST = 0.001, 40
+_SWEEP_S = 0.025
+_GENTLE_S, _GENTLE_MOST = 0.001, 20
 """Where arrivals are timed, the others are read a few at a time, lest they hold the timed ones up."""
 _PARALLEL = 256
 """Greetings under way while subscribers connect, but for the storm's."""
@@ -73,7 +73,7 @@ class Scene:
             crowd.connect(extent.few, self._steps, parallel=_PARALLEL)
             crowd.sweep_every(_SWEEP_S)
             probe = Probe(self._reactor, self._side.port) if self._side.ours else None
-            publisher.start()
+            publisher.start(auditors[0].last if self._side.answers_early else None)
             self._reactor.rest(min(1.0, extent.seconds))
             crowd.reset()
             publisher.reset()
@@ -103,10 +103,10 @@ class Scene:
                 values["pause_ms"] = lag * 1000
             return self._figure("saturated", values, meter.generator)
 
-    def latency(self, sample: int = 200) -> Figure:
+    def latency(self, sample: int = 100) -> Figure:
         """From the instant an event was due to its arrival at a socket, at a rate that the server does not choose."""
         extent, publisher = self._extent, self._publisher
-        with self._crowd(extent.few, sample, thorough=False) as (crowd, auditors):
+        with self._crowd(extent.few, sample, timed=True) as (crowd, auditors):
             for auditor in auditors:
                 auditor.schedule = publisher.schedule
             crowd.connect(extent.few, self._steps, parallel=_PARALLEL)
@@ -199,11 +199,11 @@ class Scene:
         return self._figure("storm", values, meter.generator, "" if side.resumes else "connected, nothing caught up")
 
     @contextmanager
-    def _crowd(self, count: int, audited: int, *, thorough: bool = True) -> Iterator[tuple[Crowd, list[Auditor]]]:
+    def _crowd(self, count: int, audited: int, *, timed: bool = False) -> Iterator[tuple[Crowd, list[Auditor]]]:
         """Subscribers of whom some, evenly spread, are auditors."""
-        parser = PARSERS[self._transport]
+        parser = MarkParser if timed else PARSERS[self._transport]
         number = min(audited, max(1, count // 2)) if audited else 0
-        auditors = {index * count // number: Auditor(parser, thorough=thorough) for index in range(number)}
+        auditors = {index * count // number: Auditor(parser, thorough=not timed) for index in range(number)}
         for auditor in auditors.values():
             auditor.last = dict(self._publisher.published)
         crowd = Crowd(self._reactor, self._side.port, auditors)

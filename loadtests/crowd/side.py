@@ -18,11 +18,14 @@ class Side(ABC):
         name: in the table.
         port, publish_port: where subscribers and publishers go.
         resumes: whether a subscriber can come back with its position.
+        answers_early: whether a publish is answered before it is handed out, however much waits: publishers of the
+            saturated load wait until the event was heard, or they would only fill its queue.
         ours: whether it has the pages `/metrics` and `/health/live`.
     """
 
     name: str
     resumes = False
+    answers_early = False
     ours = False
 
     def __init__(self, port: int, tree: Tree, *, publish_port: int | None = None) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from crowd.audit import Auditor, mark
+from crowd.audit import Auditor, MarkParser, mark
 from crowd.frames import BrokenStreamError, SseParser, WsParser, masked
 
 _SSE_HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -89,6 +89,15 @@ def test_bytes_that_are_no_stream_are_refused(parser: type[SseParser | WsParser]
     """A refusal, a malformed chunk, a masked frame, a fragment of nothing and a close end the auditor."""
     with pytest.raises(BrokenStreamError):
         Auditor(parser).feed(data)
+
+
+def test_marks_alone_are_found_in_any_cut() -> None:
+    """Who only times arrivals hears every event once, wherever the bytes are cut."""
+    data = _SSE_HEAD + chunk(event(1)) + chunk(event(2, 3)) + b"@"
+    auditor = Auditor(MarkParser)
+    for place in range(len(data)):
+        auditor.feed(data[place : place + 1])
+    assert (auditor.events, auditor.lost, auditor.doubled) == (3, 0, 0)
 
 
 def test_what_is_no_json_is_refused() -> None:
