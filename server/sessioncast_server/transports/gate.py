@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 
 LEAST = 4
 """Openings a loop turn lets through however slow turns are, about a millisecond's work: a storm ends on a busy node."""
@@ -38,7 +39,7 @@ class Gate:
     def __init__(self, waiting_max: int, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self._waiting_max = waiting_max
         self._clock = clock
-        self._waiters: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._waiters: OrderedDict[object, Callable[[], bool]] = OrderedDict()
         self._passed = 0  # in the turn that runs
         self._began: float | None = None  # of the turn that is timed; None while none is
         self._open_wide = False
@@ -55,21 +56,39 @@ class Gate:
         Raises:
             GateFullError: too many wait.
         """
-        if self._open_wide:
+        if self.passes():
             return
-        if not self._waiters and self._passed < self.quota:
-            self._passed += 1
-            self._time()
-            return
-        if len(self._waiters) >= self._waiting_max:
-            raise GateFullError
         waiter = asyncio.get_running_loop().create_future()
-        self._waiters[waiter] = None
-        self._time()
+        self.wait(waiter, partial(_wake, waiter))
         try:
             await waiter
         finally:
-            self._waiters.pop(waiter, None)  # who gives up leaves no hole in the line
+            self.forget(waiter)  # who gives up leaves no hole in the line
+
+    def passes(self) -> bool:
+        """Whether an opener may go on at once; then it has been counted."""
+        if self._open_wide:
+            return True
+        if self._waiters or self._passed >= self.quota:
+            return False
+        self._passed += 1
+        self._time()
+        return True
+
+    def wait(self, opener: object, go: Callable[[], bool]) -> None:
+        """Stand in line: `go` is called when it is one's turn, and says whether the turn was used.
+
+        Raises:
+            GateFullError: too many wait.
+        """
+        if len(self._waiters) >= self._waiting_max:
+            raise GateFullError
+        self._waiters[opener] = go
+        self._time()
+
+    def forget(self, opener: object) -> None:
+        """Leave the line. Harmless for whoever is not in it."""
+        self._waiters.pop(opener, None)
 
     def open_wide(self) -> None:
         """Let everybody through, now and from now on: the node drains, and all there is for them is a goodbye."""
@@ -100,8 +119,13 @@ class Gate:
     def _release(self, count: int) -> int:
         released = 0
         while self._waiters and released < count:
-            waiter, _ = self._waiters.popitem(last=False)
-            if not waiter.done():  # else it was cancelled, and has not run since
-                waiter.set_result(None)
-                released += 1
+            _, go = self._waiters.popitem(last=False)
+            released += go()
         return released
+
+
+def _wake(waiter: "asyncio.Future[None]") -> bool:
+    if waiter.done():  # it was cancelled, and has not run since
+        return False
+    waiter.set_result(None)
+    return True

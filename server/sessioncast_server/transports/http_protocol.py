@@ -6,6 +6,7 @@ The only file that knows uvicorn's protocol class from inside; a test asks uvico
 import asyncio
 import random
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from secrets import token_hex
 from typing import ClassVar
@@ -15,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sessioncast_server.problems import Problem
 from sessioncast_server.transports import cut
+from sessioncast_server.transports.gate import Gate
 from sessioncast_shared import texts
 from sessioncast_shared.codes import Code
 
@@ -56,8 +58,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     limits: ClassVar[HeadLimits] = HeadLimits()
     turned_away: ClassVar[set["HttpProtocol"]] = set()
+    door: ClassVar[Gate] = Gate(HeadLimits().connections)
     """Connections over the bound that linger; they are in no other set."""
 
+    _new = True
     _in_head = False
     _moved = False
     _refused = False
@@ -69,7 +73,7 @@ class HttpProtocol(HttpToolsProtocol):
     @classmethod
     def bounded(cls, limits: HeadLimits) -> "type[HttpProtocol]":
         """The class with other bounds: uvicorn makes the instances."""
-        return type(cls.__name__, (cls,), {"limits": limits, "turned_away": set()})
+        return type(cls.__name__, (cls,), {"limits": limits, "turned_away": set(), "door": Gate(limits.connections)})
 
     @property
     def streaming(self) -> bool:
@@ -87,6 +91,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """A connection ended."""
         self.turned_away.discard(self)
+        self.door.forget(self)
         self._stop_clock()
         if self._linger is not None:
             self._linger.cancel()
@@ -96,6 +101,13 @@ class HttpProtocol(HttpToolsProtocol):
         """Feed the parser. A request that comes in one piece costs two comparisons more than uvicorn's."""
         if self._refused:
             return
+        if self._new:
+            # Of 10,000 that arrive at once, only so many are taken up in a turn of the loop; who is here goes first.
+            self._new = False
+            if not self.door.passes():
+                self.transport.pause_reading()
+                self.door.wait(self, partial(self._begin, data))
+                return
         self._moved = False
         self._size = len(data)
         super().data_received(data)
@@ -108,6 +120,14 @@ class HttpProtocol(HttpToolsProtocol):
                 return
         if self._in_head and self._clock is None and not self._refused:
             self._clock = self.loop.call_later(self.limits.deadline_s, self._head_is_late)
+
+    def _begin(self, data: bytes) -> bool:
+        """It is this connection's turn."""
+        if self.transport.is_closing():
+            return False
+        self.transport.resume_reading()
+        self.data_received(data)
+        return True
 
     def on_message_begin(self) -> None:
         """The first byte of a head."""
