@@ -1,6 +1,6 @@
 """A WebSocket of the fast lane: frames are made once per group, the rest of the protocol is the library's.
 
-What a client may do is read by a `ServerProtocol` of websockets, so masks, fragments, controls and the closing
+What a client may do is read by the sans-I/O protocol of websockets, so masks, fragments, controls and the closing
 handshake are as it has them (RFC 6455). Nothing runs between two messages: a task exists while a message is answered.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from websockets.exceptions import InvalidState
 from websockets.frames import CloseCode, Frame, Opcode
-from websockets.server import ServerProtocol
+from websockets.protocol import Protocol as WebSocketProtocol
 
 from sessioncast_server.auth.principal import Principal
 from sessioncast_server.channels.framing import Framing, Opening
@@ -75,7 +75,7 @@ class WebSocketStream(Outlet):
         self,
         transport: asyncio.Transport,
         connections: set[Any],
-        conn: ServerProtocol,
+        conn: WebSocketProtocol,
         heard: list[str | None],
         parts: WebSocketParts,
         wheel: "Wheel[WebSocketStream]",
@@ -123,29 +123,28 @@ class WebSocketStream(Outlet):
             self._over()
             self.transport.abort()
             return
-        self.transport.write(raw(goodbye(reason, self.terms.retry_ms)))
-        self._close(closing(reason), reason)
+        self._close(closing(reason), reason, raw(goodbye(reason, self.terms.retry_ms)))
 
     def shutdown(self) -> None:
         """The server ends; by now its drain has said goodbye to nearly everybody."""
         self.end("draining")
 
-    def _close(self, code: int, reason: str) -> None:
-        """Send a close frame, and wait only so long for the client's."""
+    def _close(self, code: int, reason: str, word: bytes = b"") -> None:
+        """Send a last word and a close frame, in one write, and wait only so long for the client's."""
         with contextlib.suppress(InvalidState):  # the client was first
             self._conn.send_close(code, reason)
-        self._over()
+        self._over(word)
         self._listen()
         self.cut_after(min(_CLOSE_S, self.terms.deadline_s))
 
-    def _over(self) -> None:
-        """Nothing more is said, but for what the library has to say."""
+    def _over(self, word: bytes = b"") -> None:
+        """Nothing more is said, but for this and what the library has to say."""
         self.ended = True
         self._conversation.over()
-        self._flush()
+        self._flush(word)
 
-    def _flush(self) -> None:
-        data = b"".join(self._conn.data_to_send())
+    def _flush(self, word: bytes = b"") -> None:
+        data = word + b"".join(self._conn.data_to_send())
         if data:
             self.transport.write(data)
 
