@@ -44,10 +44,9 @@ def test_thousands_are_told_goodbye(tmp_path: Path) -> None:
 
 def test_a_second_interrupt_does_not_wait_for_goodbyes(tmp_path: Path) -> None:
     """Who reads nothing is waited for an hour, but not after another SIGINT."""
-    patient = {
-        name: "3600"
-        for name in ("SESSIONCAST_DRAIN_S", "SESSIONCAST_SEND_DEADLINE_S", "SESSIONCAST_TCP_USER_TIMEOUT_S")
-    }
+    patient = dict.fromkeys(
+        ("SESSIONCAST_DRAIN_S", "SESSIONCAST_SEND_DEADLINE_S", "SESSIONCAST_TCP_USER_TIMEOUT_S"), "3600"
+    )
     with serving(tmp_path, environment={**_SETTINGS, **patient}) as server:
         reactor = project(server)
         hearing = Stream(SSE, "p")
