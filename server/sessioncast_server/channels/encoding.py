@@ -4,6 +4,8 @@ from typing import Any
 
 import orjson
 
+from sessioncast_server.jsontext import fitted
+
 _OPTIONAL = ("task_id", "session_id", "thread_id", "phase", "model", "updated_at", "version")
 
 
@@ -25,7 +27,7 @@ def encode_event(channel: str, epoch: str, offset: int, fields: Any, data: bytes
         if value is not None:
             event[name] = value
     event["data"] = orjson.Fragment(data)
-    return orjson.dumps(event, option=orjson.OPT_UTC_Z)
+    return fitted(orjson.dumps(event, option=orjson.OPT_UTC_Z))
 
 
 def encode_output(first: int, last: int, chunks: list[dict[str, Any]]) -> bytes:

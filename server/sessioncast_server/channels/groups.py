@@ -12,23 +12,23 @@ class Groups:
     """Groups by audience and framing, and an index from ids to those that want them."""
 
     def __init__(self) -> None:
-        self._groups: dict[str, dict[str, Group]] = {}  # by framing, then by audience
+        self._groups: dict[tuple[str, str], Group] = {}
         self._wide: set[Group] = set()
         # A set only where several want the same id: for a group of one it would be the largest part of it.
         self._by_id: dict[str, Group | set[Group]] = {}
 
     def __iter__(self) -> Iterator[Group]:
-        return iter([group for groups in self._groups.values() for group in groups.values()])
+        return iter(tuple(self._groups.values()))
 
     def __len__(self) -> int:
-        return sum(map(len, self._groups.values()))
+        return len(self._groups)
 
     def get(self, audience: Audience, framing: Framing, make: Callable[[Audience, Framing], Group]) -> Group:
         """The group of these, made when there is none."""
-        groups = self._groups.setdefault(framing.key, {})
-        group = groups.get(audience.key)
+        key = (audience.key, framing.key)
+        group = self._groups.get(key)
         if group is None:
-            group = groups[audience.key] = make(audience, framing)
+            group = self._groups[key] = make(audience, framing)
             ids = _ids(group)
             if not ids:
                 self._wide.add(group)
@@ -38,10 +38,7 @@ class Groups:
 
     def discard(self, group: Group) -> None:
         """Forget a group without members."""
-        groups = self._groups[group.framing.key]
-        del groups[group.audience.key]
-        if not groups:
-            del self._groups[group.framing.key]
+        del self._groups[group.audience.key, group.framing.key]
         self._wide.discard(group)
         for id_ in _ids(group):
             place = self._by_id[id_]

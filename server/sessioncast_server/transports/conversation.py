@@ -3,7 +3,6 @@
 import asyncio
 import time
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -180,9 +179,10 @@ class Conversation:
         sink.subscriber = subscriber
         self._subscriptions[key] = subscriber
         self._parts.metrics.subscribers.labels("websocket").inc()
-        subscriber.when_left = partial(self._forget, key)
+        subscriber.when_left = _Leaving(self, key)
 
-    def _forget(self, key: str) -> None:
+    def forget(self, key: str) -> None:
+        """A subscription is over."""
         self._parts.metrics.subscribers.labels("websocket").dec()
         del self._subscriptions[key]
 
@@ -192,6 +192,19 @@ class Conversation:
             raise Problem(404, Code.NOT_FOUND, "Not found.")
         subscriber.leave()
         self._line.reply(frame("unsubscribed", key=said.key, ref=said.ref))
+
+
+class _Leaving:
+    """Called when a subscription is over. There is one of each, so it is a small object."""
+
+    __slots__ = ("_conversation", "_key")
+
+    def __init__(self, conversation: Conversation, key: str) -> None:
+        self._conversation = conversation
+        self._key = key
+
+    def __call__(self) -> None:
+        self._conversation.forget(self._key)
 
 
 def problem_to_tell(error: Exception) -> Problem:

@@ -9,12 +9,14 @@ whether all this is still true.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
-from websockets.server import ServerProtocol
+from websockets.protocol import Protocol as WebSocketProtocol
+from websockets.protocol import Side
 
 from sessioncast_server.transports.http_protocol import HttpProtocol
 
@@ -35,6 +37,7 @@ class Detached(Protocol):
         """The server ends: say goodbye and close."""
 
 
+_log = logging.getLogger("websockets.server")
 _D = TypeVar("_D", bound=Detached)
 Connections = set[Any]
 """uvicorn's set of open connections, which it waits for when it ends. A detached one takes itself out of it."""
@@ -105,6 +108,13 @@ class _Nothing:
 class FastWebSocketProtocol(WebSocketsSansIOProtocol):
     """Offers an accepted connection to be detached."""
 
+    _reads = 0
+
+    def data_received(self, data: bytes) -> None:
+        """The head of the request first, which uvicorn hands on by itself; then what the client says."""
+        self._reads += 1
+        super().data_received(data)
+
     def handle_connect(self, event: Request) -> None:
         """A handshake has begun."""
         super().handle_connect(event)
@@ -123,7 +133,7 @@ class FastWebSocketProtocol(WebSocketsSansIOProtocol):
             and not self.transport.is_closing()
         )
 
-    def detach(self, make: Callable[[asyncio.Transport, Connections, ServerProtocol, list[str | None]], _D]) -> _D:
+    def detach(self, make: Callable[[asyncio.Transport, Connections, WebSocketProtocol, list[str | None]], _D]) -> _D:
         """Give the connection away, with what the client has said already; None stands for a binary message."""
         self.stop_keepalive()
         heard: list[str | None] = []
@@ -132,7 +142,13 @@ class FastWebSocketProtocol(WebSocketsSansIOProtocol):
             if message["type"] == "websocket.receive":
                 heard.append(message.get("text"))
         transport = self.transport
-        stream = make(transport, self.connections, self.conn, heard)
+        # One that has done a handshake keeps what it was done with. While nothing came after it, one that is open from
+        # the start is the same, and half as large.
+        conn: WebSocketProtocol = self.conn
+        if self._reads == 1:
+            conn = WebSocketProtocol(Side.SERVER, max_size=self.config.ws_max_size, logger=_log)
+            self.conn.parser.close()  # it and its protocol hold each other
+        stream = make(transport, self.connections, conn, heard)
         self.connections.discard(cast("Any", self))
         self.connections.add(cast("Any", stream))
         transport.set_protocol(cast("asyncio.BaseProtocol", stream))

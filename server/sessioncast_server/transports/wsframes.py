@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
 from websockets.frames import Frame, Opcode
 
 from sessioncast_server.channels.log import Entry
+from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.problems import Problem
 from sessioncast_server.web import strictjson
 from sessioncast_server.web.inputs import validated
@@ -125,9 +126,11 @@ def frame(op: str, **fields: Any) -> bytes:
 class WebSocketFraming:
     """Frames of the subscriptions with one key: equal for all connections that have it."""
 
+    __slots__ = ("_key", "key")
+
     def __init__(self, subscription: str) -> None:
         self.key = f"ws:{subscription}"
-        self._key = orjson.dumps(subscription)
+        self._key = json_bytes(subscription)
 
     def events(self, entries: Sequence[Entry]) -> bytes:
         """`events`, all in one frame."""
@@ -159,6 +162,8 @@ class WebSocketFraming:
 
 class RawFraming(WebSocketFraming):
     """The same, as bytes on the wire (RFC 6455, section 5.2): one unmasked text frame each."""
+
+    __slots__ = ()
 
     def __init__(self, subscription: str) -> None:
         super().__init__(subscription)
