@@ -118,8 +118,11 @@ class Attendant:
             if subscriber.epoch != channel.epoch:
                 await self._resync(subscriber, "epoch")
             elif subscriber.cursor > group.floor:
-                # It has what the followers are still owed: among them now, it would be given that again.
-                await group.passed()
+                # It has what the followers are still owed: among them now, it would be given that again. What is
+                # pending is dealt out first: where there are no followers, nobody is owed it, and no pass would come.
+                channel.deal()
+                if subscriber.cursor > group.floor:
+                    await group.passed()
             elif channel.ring.reaches(subscriber.cursor):
                 data, subscriber.cursor, count = group.piece(subscriber.cursor)
                 if data:
@@ -186,17 +189,20 @@ class Attendant:
             await subscriber.feed(subscriber.sink.opening(Opening("resumed", position, position)))
             return
         self._count.replayed(len(stretch.entries))
-        subscriber.cursor = end
+        subscriber.cursor = position.offset
         await subscriber.feed(subscriber.sink.opening(Opening("resumed", here, position, here)))
         for block in _blocks(stretch.entries, channel.limits.block_bytes):
+            subscriber.cursor = block[-1].offset
             self._count.delivered(len(block))
             await subscriber.feed(group.framing.events(block))
+        subscriber.cursor = end
         if end_mark := group.framing.replayed(here):
             await subscriber.feed(end_mark)
         await channel.reached(end, position.epoch)
 
     async def _open_gap(self, subscriber: Subscriber, position: Position, reason: str) -> None:
         self._count.lost("gap", reason)
+        subscriber.channel.deal()
         here = subscriber.channel.head
         await self._open_fresh(subscriber, Opening("gap", here, position, here, reason), None)
 

@@ -21,6 +21,9 @@ from sessioncast_server.channels.subscriber import State, Subscriber
 from sessioncast_server.channels.watermarks import Watermarks
 from sessioncast_shared.position import Position
 
+_OWED_RINGS = 8
+"""What followers may be owed, in bytes of a whole ring; then each reads on from where it is, or is told."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChannelLimits:
@@ -198,11 +201,16 @@ class Channel:
         for group, entries in self.groups.sort(pending).items():
             # The position below is of all groups: one that is owed nothing has everything up to it.
             if group.owe(entries):
-                if len(group.owed) > self.limits.ring_events:
+                if self._too_much_owed(group, len(entries)):
                     self._give_up(group)
                 else:
                     self._courier.enqueue(group)
         self.dealt = pending[-1].offset
+
+    def _too_much_owed(self, group: Group, new: int) -> bool:
+        """Bytes are counted only where something was owed before: what one commit brings is handed on as it is."""
+        limits, owed = self.limits, len(group.owed)
+        return owed > limits.ring_events or (owed > new and group.owed_bytes > _OWED_RINGS * limits.ring_bytes)
 
     def _give_up(self, group: Group) -> None:
         """Its followers cannot be served as fast as events come: each reads on from where it is, or is told."""

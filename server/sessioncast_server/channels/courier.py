@@ -14,10 +14,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import structlog
+
 if TYPE_CHECKING:
     from sessioncast_server.channels.channel import Channel
     from sessioncast_server.channels.group import Group
     from sessioncast_server.channels.subscriber import Subscriber
+
+_log = structlog.get_logger(__name__)
 
 _PORTION = 16
 """Sinks fed between two looks at the clock, and in one turn of a group."""
@@ -66,10 +70,14 @@ class Courier:
 
     def run(self) -> None:
         """One slice; the loop calls it while there is work."""
-        self._awake = False
         dirty, self._dirty = self._dirty, {}
+        self._awake = True  # what is dealt out now is for this slice: no other one need be asked for
         for channel in dirty:
-            channel.deal()
+            try:
+                channel.deal()
+            except Exception:  # noqa: BLE001  one channel's fault must not keep the others from their events
+                _log.exception("a channel could not deal out its events")
+        self._awake = False
         deadline = time.perf_counter() + self._slice_s
         queue, left = self._queue, _PORTION
         while queue:

@@ -90,6 +90,11 @@ class Group:
         return self.owed[0].offset - 1 if self.owed else self.channel.dealt
 
     @property
+    def owed_bytes(self) -> int:
+        """Bytes of the events that are owed."""
+        return sum(len(entry.body) for entry in self.owed)
+
+    @property
     def has_work(self) -> bool:
         """Whether a pass is under way or due."""
         return bool(self.waiting or self.owed or self._beat_due)
@@ -134,7 +139,7 @@ class Group:
                 more = subscriber.sink.feed(data)
             except Exception:  # noqa: BLE001  one sink's fault must not keep the others from their bytes
                 _log.exception("a sink failed")
-                subscriber.end("overloaded")
+                _end(subscriber)
                 continue
             if not more and subscriber.state is State.FOLLOWING:
                 subscriber.move(State.PARKED)
@@ -264,3 +269,10 @@ class Group:
             return False, self._spoken_at + silence_s
         self._beat_due = True
         return True, now + silence_s
+
+
+def _end(subscriber: "Subscriber") -> None:
+    try:
+        subscriber.end("overloaded")
+    except Exception:  # noqa: BLE001  it has left; raised here, this would end the pass, and the group's next ones
+        _log.exception("a sink could not be ended")
