@@ -32,6 +32,8 @@ from crowd.side import SSE, WEBSOCKET, Side
 from crowd.table import ours_alone, table
 from crowd.tree import GENERATOR_CORE, pin
 
+_EACH = 10
+"""Subscribers of a channel in the curve over channels."""
 _LANES = {"fast": "auto", "portable": "portable"}
 _COLUMNS = ("saturated", "latency", "many", "groups")
 Starter = Callable[[Path], AbstractContextManager[Side]]
@@ -119,7 +121,7 @@ def measure(entry: Entry, transport: str, number: int, options: argparse.Namespa
         if options.curve:
             yield from curve(
                 Path(folder), lane=entry.lane, transport=transport, round_number=number,
-                subscribers=options.curve_subscribers, channels=options.curve_channels, spread=options.many,
+                subscribers=options.curve_subscribers, channels=options.curve_channels, each=_EACH,
                 deliveries=options.curve_rate, seconds=extent.seconds,
             )  # fmt: skip
 

@@ -21,20 +21,21 @@ _RATE_MAX = 600.0
 
 def curve(
     folder: Path, *, lane: str, transport: str, round_number: int, subscribers: Sequence[int], channels: Sequence[int],
-    spread: int, deliveries: float, seconds: float,
+    each: int, deliveries: float, seconds: float,
 ) -> Iterator[Figure]:  # fmt: skip
-    """A figure for each number of subscribers of one channel, and of channels that share `spread` subscribers.
+    """A figure for each number of subscribers of one channel, and of channels with `each` subscribers.
 
     Args:
+        each: subscribers of a channel where there are several: what an event costs is shared by as many deliveries.
         deliveries: per second, where that asks for no more than 600 events per second.
         seconds: of each of two loads: without subscribers, which is what a change costs, and with them.
     """
     points = [("subscribers", count, count, 1) for count in subscribers]
-    points += [("channels", count, spread, count) for count in channels if count <= spread]
+    points += [("channels", count, each * count, count) for count in channels]
     for kind, label, people, projects in points:
         place = folder / f"curve-{kind}-{label}"
         place.mkdir()
-        rate = min(_RATE_MAX, deliveries * projects / people)
+        rate = min(_RATE_MAX, deliveries / (people / projects))
         with ours(place, lane=lane, projects=projects, sessions=6) as side:
             net, gross, generator = _point(side, transport, people, rate, seconds)
         yield Figure(

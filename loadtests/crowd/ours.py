@@ -30,7 +30,8 @@ class Ours(Side):
 
     Args:
         projects: channels; subscribers are spread over them evenly.
-        sessions: of each project, published to in turns.
+        sessions: of each project.
+        active: of these, such as are published to, in turns.
         grouped: whether each subscriber follows a session of its own instead of its project.
         text: bytes of output in an event.
 
@@ -42,15 +43,17 @@ class Ours(Side):
     ours = True
 
     def __init__(
-        self, port: int, tree: Tree, *, lane: str, projects: int, sessions: int, text: int, grouped: bool = False
-    ) -> None:
+        self, port: int, tree: Tree, *, lane: str, projects: int, sessions: int, active: int, text: int,
+        grouped: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(port, tree)
         self.name = f"sessioncast {'portable' if lane == 'portable' else 'fast'}"
         self.projects = [f"load-{number}" for number in range(projects)]
         self._sessions = _populate(port, self.projects, sessions)
         self._grouped = grouped
         self._text = text
-        self._turns = itertools.cycle([one for row in zip(*self._sessions, strict=True) for one in row])
+        published = zip(*(each[:active] for each in self._sessions), strict=True)
+        self._turns = itertools.cycle([one for row in published for one in row])
         self._greeting = cache(self._greet)
 
     def steps(self, transport: str, index: int, position: str | None = None) -> Sequence[Step]:
@@ -109,7 +112,14 @@ def _body(answer: bytes) -> bytes:
 
 @contextlib.contextmanager
 def ours(
-    folder: Path, *, lane: str = "auto", projects: int = 1, sessions: int = 30, text: int = 200, grouped: bool = False
+    folder: Path,
+    *,
+    lane: str = "auto",
+    projects: int = 1,
+    sessions: int = 30,
+    active: int | None = None,
+    text: int = 200,
+    grouped: bool = False,
 ) -> Iterator[Ours]:
     """A server with a fresh database."""
     port = free_port()
@@ -117,7 +127,10 @@ def ours(
     command = [sys.executable, "-m", "sessioncast", "serve", "--database-url", url, "--port", str(port)]
     environment = _SETTINGS | {"SESSIONCAST_LANE": lane}
     with run(command, port, folder, environment=environment, name="sessioncast") as pid:
-        yield Ours(port, Tree([pid]), lane=lane, projects=projects, sessions=sessions, text=text, grouped=grouped)
+        yield Ours(
+            port, Tree([pid]), lane=lane, projects=projects, sessions=sessions, active=active or sessions, text=text,
+            grouped=grouped,
+        )  # fmt: skip
 
 
 def metrics(reactor: Reactor, port: int) -> dict[str, float]:
