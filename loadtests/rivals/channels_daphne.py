@@ -1,6 +1,5 @@
 """Fan-out by Django Channels on daphne, with its layer in memory, by WebSocket alone."""
 
-# mypy: disable-error-code="import-not-found, import-untyped, misc"  # untyped, and not in the project's environment
 import argparse
 import sys
 

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-import socketio  # type: ignore[import-untyped]  # ships no types
+import socketio
 import uvicorn
 
 sio = socketio.AsyncServer(
