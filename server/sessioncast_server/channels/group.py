@@ -51,7 +51,8 @@ class Group:
 
     Attributes:
         size: how many they are.
-        followers: those that can take more; see above for what they have.
+        followers: those that can take more; see above for what they have. One alone is held by a tuple: a set would
+            be the largest part of its group.
         waiting: followers whom the pass under way has not reached.
         before: offset up to which the waiting have everything.
         owed: events for the next pass.
@@ -69,7 +70,7 @@ class Group:
         self.audience = audience
         self.framing = framing
         self.size = 0
-        self.followers: set[Subscriber] = set()
+        self.followers: set[Subscriber] | tuple[Subscriber, ...] = ()
         self.waiting: set[Subscriber] | None = None
         self.owed: list[Entry] | tuple[()] = ()
         self.queued = False
@@ -113,9 +114,19 @@ class Group:
             self.owed = entries
         return True
 
+    def follow(self, follower: "Subscriber") -> None:
+        """Take in a follower that has everything up to the floor."""
+        if isinstance(self.followers, set):
+            self.followers.add(follower)
+        else:
+            self.followers = {*self.followers, follower} if self.followers else (follower,)
+
     def unfollow(self, follower: "Subscriber") -> None:
         """Take a follower out; without any, nothing is owed any more."""
-        self.followers.discard(follower)
+        if isinstance(self.followers, set):
+            self.followers.discard(follower)
+        elif follower in self.followers:
+            self.followers = ()
         if self.waiting:
             self.waiting.discard(follower)
         if not self.followers and not self.waiting:
@@ -127,13 +138,13 @@ class Group:
         """Hand the bytes of the pass to at most so many followers; how many there were."""
         if not self.waiting and not self._begin():
             return 0
-        waiting, followers, data = self.waiting, self.followers, self._data
+        waiting, data = self.waiting, self._data
         if waiting is None:
             return 0
         served = 0
         while waiting and served < most:
             subscriber = waiting.pop()
-            followers.add(subscriber)
+            self.follow(subscriber)
             served += 1
             try:
                 more = subscriber.sink.feed(data)
@@ -147,7 +158,7 @@ class Group:
             self.channel.count.delivered(self._count * served)
         if not waiting:
             self._data = b""
-            if len(followers) < _PORTION:
+            if len(self.followers) < _PORTION:
                 self.waiting = None  # the next pass makes another; kept, it would be a large part of a small group
         return served
 
@@ -165,7 +176,10 @@ class Group:
             return False
         self._beat_due = False
         self._spoken_at = channel.clock()
-        self.followers, self.waiting = self.waiting or set(), self.followers
+        # The set that the last pass emptied is the one that this pass fills.
+        emptied = self.waiting
+        self.waiting = self.followers if isinstance(self.followers, set) else set(self.followers)
+        self.followers = () if emptied is None else emptied
         self._wake()
         return True
 

@@ -80,7 +80,7 @@ class Subscriber:
             self.channel.parked.discard(self)
         self.state = state
         if state is State.FOLLOWING:
-            self.group.followers.add(self)
+            self.group.follow(self)
             self.patient = False
         elif state is State.PARKED:
             self.channel.parked.add(self)
