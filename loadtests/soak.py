@@ -38,6 +38,7 @@ _SETTINGS = {
 _WARM_SHARE, _WARM_LEAST_S = 0.15, 5.0
 _HEARD_S = 15.0
 _BACK_S = 60.0
+_FALLING = ("descriptors", "tasks", "timers")
 _WATCHED = Path(__file__).parent / "endurance" / "watched.py"
 
 
@@ -139,7 +140,8 @@ class Soak:
                 self.peak[figure] = max(value, self.peak.get(figure, 0.0))
 
     async def _settled(self, baseline: Figures | None) -> tuple[Figures, dict[str, int]]:
-        """The figures once they are back, or, without a baseline, once nobody is there; at last whatever they are."""
+        """The figures once they are back, or, without a baseline, once they fall no more; at last whatever they are."""
+        previous: Figures | None = None
         deadline = time.monotonic() + _BACK_S
         while True:
             await asyncio.sleep(1)
@@ -152,9 +154,13 @@ class Soak:
             outside["descriptors"] = descriptors(self._server)
             census = await asyncio.to_thread(take_census, self._server, self._census)
             found = from_inside(census, outside)
-            back = baseline is None or all(row.returned for row in judge(baseline, {}, found))
+            if baseline is None:
+                back = previous is not None and all(found[name] >= previous[name] for name in _FALLING)
+            else:
+                back = all(row.returned for row in judge(baseline, {}, found))
             if back or not waiting:
                 return found, census
+            previous = found
 
 
 def parse() -> argparse.Namespace:

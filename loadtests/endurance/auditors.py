@@ -1,7 +1,6 @@
 """Who hears everything there is to hear, all the time, and says what was lost."""
 
 import asyncio
-import contextlib
 import json
 import random
 from typing import Any
@@ -11,7 +10,26 @@ from crowd.side import get, upgrade
 from endurance.web import Raw
 from endurance.world import STEADY
 
-_PING_S = 1.0
+_PING = 0x9
+
+
+class _Parser(WsParser):
+    """Keeps pings, which are to be answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pings: list[bytes] = []
+
+    def _frame(self, first: int, payload: bytes, made: list[Message]) -> None:
+        if first & 0x0F == _PING:
+            self.pings.append(payload)
+        super()._frame(first, payload, made)
+
+    def pongs(self) -> bytes:
+        """What answers the pings so far, masked with zeros (RFC 6455, section 5.5.3)."""
+        answers = [bytes([0x8A, 0x80 | len(ping)]) + bytes(4) + ping for ping in self.pings]
+        self.pings.clear()
+        return b"".join(answers)
 
 
 class Auditor:
@@ -68,7 +86,7 @@ class Auditor:
     async def _follow(self) -> None:
         async with Raw(self._port) as raw:
             raw.reset_at_close()
-            parser: SseParser | WsParser = WsParser() if self._websocket else SseParser()
+            parser: SseParser | _Parser = _Parser() if self._websocket else SseParser()
             if not self._websocket:
                 query = f"?session={self.session}" if self.session else ""
                 await raw.send(get(f"/v1/projects/{STEADY}/events{query}", f"Last-Event-ID: {self.position}"))
@@ -80,23 +98,14 @@ class Auditor:
             if self.session:
                 wish["filter"] = {"session": [self.session]}
             await raw.send(masked(json.dumps(wish).encode()))
-            pinging = asyncio.create_task(self._ping(raw))
-            try:
-                await self._read(raw, parser)
-            finally:
-                pinging.cancel()
+            await self._read(raw, parser)
 
-    async def _ping(self, raw: Raw) -> None:
-        """It does not answer pings; whatever it says shows that it is there."""
-        with contextlib.suppress(OSError):
-            while True:
-                await asyncio.sleep(_PING_S)
-                await raw.send(masked(b'{"op":"ping"}'))
-
-    async def _read(self, raw: Raw, parser: SseParser | WsParser) -> None:
+    async def _read(self, raw: Raw, parser: SseParser | _Parser) -> None:
         while data := await raw.read(1 << 18):
             for message in parser.feed(data):
                 self.hear(message)
+            if isinstance(parser, _Parser) and (pongs := parser.pongs()):
+                await raw.send(pongs)
 
     def hear(self, message: Message) -> None:
         """A message of its stream."""

@@ -101,9 +101,12 @@ class World:
         client = Client(self._port)
         try:
             while True:
-                # A change that was sent is answered, or nobody could say what is to be heard.
-                answer = await asyncio.shield(asyncio.ensure_future(self._own(client)))
-                self._count(self.steady, answer)
+                # A change that was sent is waited for, or nobody could say what is to be heard.
+                change = asyncio.ensure_future(self._own(client))
+                try:
+                    self._count(self.steady, await asyncio.shield(change))
+                finally:
+                    await asyncio.wait([change])
                 await asyncio.sleep(pause_s)
         finally:
             client.close()
