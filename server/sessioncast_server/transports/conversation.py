@@ -86,7 +86,7 @@ class Conversation:
         principal: who it is, None before it has said so.
     """
 
-    __slots__ = ("_expiry", "_line", "_parts", "_subscriptions", "_ticket", "principal")
+    __slots__ = ("_expiry", "_is_over", "_line", "_parts", "_subscriptions", "_ticket", "principal")
 
     def __init__(self, parts: WebSocketParts, line: Line, ticket: Ticket, principal: Principal | None) -> None:
         self._parts = parts
@@ -94,6 +94,7 @@ class Conversation:
         self._ticket = ticket
         self._subscriptions: dict[str, Subscriber] = {}
         self._expiry: asyncio.TimerHandle | None = None
+        self._is_over = False
         self.principal: Principal | None = None
         if principal is not None:
             self._admit(principal)
@@ -113,6 +114,7 @@ class Conversation:
 
     def over(self) -> None:
         """The connection is gone, or is to go. Harmless when repeated."""
+        self._is_over = True
         self._ticket.release()
         if self._expiry is not None:
             self._expiry.cancel()
@@ -176,6 +178,9 @@ class Conversation:
         target = await self._parts.targets.check(said.project, wishes, self.principal)
         sink, framing = self._line.sink(key, said.ref)
         subscriber = await self._parts.hub.join(target.channel, target.audience, framing, sink, wish)
+        if self._is_over:
+            subscriber.leave()  # nobody would let go of it: the others were let go of while this one was opened
+            return
         sink.subscriber = subscriber
         self._subscriptions[key] = subscriber
         self._parts.metrics.subscribers.labels("websocket").inc()

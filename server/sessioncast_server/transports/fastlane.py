@@ -93,7 +93,7 @@ class FastHttpProtocol(HttpProtocol):
         self.server_state.total_requests += 1
         # For uvicorn the request is answered; what it holds goes with the task that serves it.
         self.cycle.response_complete = True
-        self.parser = self.cycle = self.scope = None  # type: ignore[assignment]  # released
+        self.parser = self.cycle = self.scope = self._serving = None  # type: ignore[assignment]  # released
         self.app_state = {}
         return stream
 

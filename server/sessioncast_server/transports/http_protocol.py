@@ -12,7 +12,8 @@ from secrets import token_hex
 from typing import ClassVar
 
 import structlog
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from sessioncast_server.problems import Problem
 from sessioncast_server.transports import cut
@@ -62,6 +63,7 @@ class HttpProtocol(HttpToolsProtocol):
     """Connections over the bound that linger; they are in no other set."""
 
     _new = True
+    _serving: RequestResponseCycle | None = None
     _in_head = False
     _moved = False
     _refused = False
@@ -78,7 +80,8 @@ class HttpProtocol(HttpToolsProtocol):
     @property
     def streaming(self) -> bool:
         """Whether an answer has begun and not ended."""
-        return self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
+        cycle = self._serving
+        return cycle is not None and cycle.response_started and not cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """A connection begins, unless there are as many as there may be."""
@@ -95,7 +98,17 @@ class HttpProtocol(HttpToolsProtocol):
         self._stop_clock()
         if self._linger is not None:
             self._linger.cancel()
+        serving, self._serving = self._serving, None
+        if serving is not None and not serving.response_complete:
+            # uvicorn tells the last request of the connection only. With another one behind it in the pipeline, a
+            # stream would never hear that its client is gone.
+            serving.disconnected = True
+            serving.message_event.set()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._serving = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser. A request that comes in one piece costs two comparisons more than uvicorn's."""

@@ -49,7 +49,8 @@ class _Sink:
 
     def feed(self, data: bytes) -> bool:
         stream = self._stream
-        stream.transport.write(data)
+        if not stream.ended:  # else the close frame was sent, and nothing may follow it (RFC 6455, section 5.5.1)
+            stream.transport.write(data)
         return not stream.full
 
     def feed_all(self, parts: Sequence[bytes]) -> bool:
