@@ -208,6 +208,7 @@ class WebSocketWire:
         self.wire = wire
         self.protocol = ClientProtocol(parse_uri(f"ws://127.0.0.1:{lane.port}/v1/ws"))
         self.frames: list[Frame] = []
+        self.raw = b""
 
     def handshake(self, *, token: str | None) -> bytes:
         """Bytes of the client's part."""
@@ -226,6 +227,7 @@ class WebSocketWire:
         if not data:
             self.protocol.receive_eof()
             return False
+        self.raw += data
         self.protocol.receive_data(data)
         self.protocol.data_to_send()  # it would answer for us; the test says what is answered
         self.frames += [each for each in self.protocol.events_received() if isinstance(each, Frame)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.frames import Close, Opcode
+from websockets.frames import Close, Frame, Opcode
 
 from support.api import bearer
 from support.lanes import LANES, Lane, WebSocketWire, lanes, masked, websocket_wire, wire
@@ -17,9 +17,7 @@ from support.waiting import until
 @pytest.fixture(params=LANES)
 async def lane(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Lane]:
     """A server of each lane: both must do the same."""
-    async with lanes(
-        tmp_path, request.param, HEARTBEAT_S="30", WS_AUTH_TIMEOUT_S="0.3", WS_SUBSCRIPTIONS_MAX="50"
-    ) as found:
+    async with lanes(tmp_path, request.param, HEARTBEAT_S="30", WS_AUTH_TIMEOUT_S="0.3", WS_PING_S="3600") as found:
         yield found[0]
 
 
@@ -175,27 +173,29 @@ def upgraded(connection: Any) -> bool:
 async def test_nothing_follows_the_close_frame(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that is ended while a subscription of it is being opened gets none, and keeps no place."""
     hub = lane.application.hub
-    join, asked, go = hub.join, asyncio.Event(), asyncio.Event()
+    join, asked, go, done = hub.join, asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def slow(*args: Any) -> Any:
         asked.set()
-        await go.wait()
-        return await join(*args)
+        try:
+            await go.wait()
+            return await join(*args)
+        finally:
+            asyncio.get_running_loop().call_soon(done.set)
 
     monkeypatch.setattr(hub, "join", slow)
     async with websocket_wire(lane, token=bearer()) as one:
-        one.send(masked(Opcode.TEXT, said("subscribe", project="p")))
+        one.send(masked(Opcode.TEXT, said("subscribe", project="p", snapshot="never")))
         await asked.wait()
         await lane.application._sockets.drain()
         go.set()
         await one.got(Opcode.CLOSE)
-        one.send(masked(Opcode.PING, b"x"))
-        for _ in range(5):
-            await asyncio.sleep(0.01)
+        await until(done.is_set, "the subscription to be opened")
         assert hub.subscribers == 0
         one.send(masked(Opcode.CLOSE, Close(1000, "").serialize()))
         await one.closed()
         assert [json.loads(each)["op"] for each in one.of(Opcode.TEXT)] == ["goodbye"]
+        assert one.raw.endswith(Frame(Opcode.CLOSE, one.of(Opcode.CLOSE)[0]).serialize(mask=False))
 
 
 async def test_who_does_not_answer_pings_is_closed(tmp_path: Path) -> None:
@@ -222,8 +222,8 @@ async def test_who_does_not_answer_pings_is_closed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("frame", [masked(Opcode.PING, b"x" * 125), ping(1)], ids=["ping", "text"])
 async def test_who_floods_and_reads_nothing_is_bounded_and_cut(tmp_path: Path, frame: bytes) -> None:
-    """What waits for it in the process stays small, and at the deadline it is cut and gives its place back."""
-    async with lanes(tmp_path, "auto", WS_PING_S="0.2", SEND_DEADLINE_S="0.6") as found:
+    """What waits for it in the process stays small; at the deadline, not a ping's period later, it is cut."""
+    async with lanes(tmp_path, "auto", WS_PING_S="3600", SEND_DEADLINE_S="0.6") as found:
         lane = found[0]
         async with websocket_wire(lane, token=bearer(), buffer=4096) as one:
             outlet = lane.outlets[0]

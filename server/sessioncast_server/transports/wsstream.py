@@ -235,6 +235,11 @@ class WebSocketStream(Outlet):
         self._stuck_at = self._now()
         if not self.ended and not self.transport.is_closing():
             self.transport.pause_reading()
+            deadline = self._stuck_at + self.terms.deadline_s
+            named = self._conversation.principal is not None  # who is not has a deadline of its own
+            if named and deadline < self.due * self._wheel.resolution_s:  # a ping's period later is too late
+                self._wheel.discard(self)
+                self._wheel.add(self, deadline)
 
     def drained(self) -> None:
         """On with the subscriptions where they were, with answers, and with listening."""
@@ -256,7 +261,7 @@ class WebSocketStream(Outlet):
             self._close(Close.UNAUTHENTICATED, "no auth frame came in time")
             return
         if self._stuck_at is not None:
-            if self._now() - self._stuck_at > self.terms.deadline_s:
+            if self._now() - self._stuck_at >= self.terms.deadline_s:
                 self.transport.abort()
                 return
         elif self._pinged and self._work is None:
