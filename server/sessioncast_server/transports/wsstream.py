@@ -244,7 +244,8 @@ class WebSocketStream(Outlet):
     def drained(self) -> None:
         """On with the subscriptions where they were, with answers, and with listening."""
         self._stuck_at = None
-        for subscriber in self._conversation.subscribers:
+        # Who has waited longest goes first: else the first subscription would leave nothing to the others.
+        for subscriber in sorted(self._conversation.subscribers, key=_waits_since):
             if self.full:
                 return
             subscriber.drained()
@@ -287,3 +288,7 @@ class WebSocketStream(Outlet):
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+
+def _waits_since(subscriber: Subscriber) -> float:
+    return subscriber.parked_at
