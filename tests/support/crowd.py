@@ -95,6 +95,15 @@ class Taker:
         self.room = room - 1
         return self.room > 0
 
+    @property
+    def full(self) -> bool:
+        """Nobody else fills it."""
+        return False
+
+    def stalled_since(self) -> float:
+        """Not known."""
+        return 0.0
+
     def read(self, room: int) -> None:
         """The client took what there was; so many pieces more can be taken."""
         was_full = self.room <= 0

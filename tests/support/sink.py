@@ -59,6 +59,10 @@ class RecordingSink:
         if self.subscriber is not None:
             self.subscriber.drained()
 
+    def stalled_since(self) -> float:
+        """A held sink gets rid of nothing."""
+        return 0.0
+
     def end(self, reason: str) -> None:
         """Keep the reason."""
         assert self.ended is None

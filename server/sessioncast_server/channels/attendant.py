@@ -59,6 +59,8 @@ class Attendant:
         Of 10,000 that come back at once this is what nearly all of them need: the same pieces, encoded once.
         """
         channel, group = subscriber.channel, subscriber.group
+        if subscriber.sink.full:
+            return False
         channel.deal()
         here = Position(channel.epoch, group.floor)
         if wish.position is not None and wish.snapshot != "always":

@@ -52,7 +52,14 @@ class Framing(Protocol):
 
 
 class Sink(Protocol):
-    """Where a subscriber's bytes go. It tells its subscriber `drained()` when it can take more after it could not."""
+    """Where a subscriber's bytes go. It tells its subscriber `drained()` when it can take more after it could not.
+
+    Attributes:
+        full: nothing is to be fed now, for what shares the way out has filled it.
+    """
+
+    @property
+    def full(self) -> bool: ...
 
     def opening(self, opening: Opening) -> bytes:
         """Words for the stream's first frame; this one stream's own, unlike those of a framing."""
@@ -62,6 +69,9 @@ class Sink(Protocol):
 
     def feed_all(self, parts: Sequence[bytes]) -> bool:
         """Take these bytes, one after another; whether more can be taken at once."""
+
+    def stalled_since(self) -> float:
+        """Loop time when a full sink last got rid of something; 0 where that cannot be known."""
 
     def end(self, reason: str) -> None:
         """Say goodbye (`draining`, `expired`, `too_slow`, `overloaded`), then close."""

@@ -323,8 +323,7 @@ class Hub:
             self._wheel.add(group, group.channel.beat(group, self._limits.heartbeat_s))
             if count % _PORTION == 0:
                 await asyncio.sleep(0)
-        late = [each for each in self._courier.parked if now - each.parked_at > self._limits.channel.send_deadline_s]
-        await self._end(late, "too_slow")
+        await self._end([each for each in self._courier.parked if each.stuck(now)], "too_slow")
 
     def _spawn(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(work)

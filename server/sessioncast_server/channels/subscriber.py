@@ -107,16 +107,38 @@ class Subscriber:
                 return
 
     async def feed(self, data: bytes) -> None:
-        """Hand bytes to the sink on behalf of an attendant, and wait until it can take more."""
-        if self.sink.feed(data):
-            return
-        self._drained = asyncio.Event()
+        """Hand bytes to the sink on behalf of an attendant, and wait until it can take more.
+
+        Raises:
+            TimeoutError: it took nothing for the send deadline.
+        """
+        while self.sink.full:  # by another subscription of the connection
+            await self._room()
+        if not self.sink.feed(data):
+            await self._room()
+
+    async def _room(self) -> None:
+        drained = self._drained = asyncio.Event()
         self.parked_at = self.channel.clock()
         try:
-            async with asyncio.timeout(self.channel.limits.send_deadline_s):
-                await self._drained.wait()
+            while not drained.is_set():
+                until = self._stalled_since() + self.channel.limits.send_deadline_s
+                try:
+                    async with asyncio.timeout(max(0.0, until - self.channel.clock())):
+                        await drained.wait()
+                except TimeoutError:
+                    if self._stalled_since() + self.channel.limits.send_deadline_s <= until:
+                        raise
         finally:
             self._drained = None
+
+    def stuck(self, now: float) -> bool:
+        """Whether its client has taken nothing for the send deadline."""
+        deadline_s = self.channel.limits.send_deadline_s
+        return now - self.parked_at > deadline_s and now - self._stalled_since() > deadline_s
+
+    def _stalled_since(self) -> float:
+        return max(self.parked_at, self.sink.stalled_since())
 
     def leave(self) -> None:
         """The client is gone, or is to go: forget it. Harmless when repeated."""

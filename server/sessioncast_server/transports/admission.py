@@ -57,6 +57,16 @@ class Ticket:
         self._principal = principal
         self._address = address
 
+    def another(self) -> "Ticket":
+        """One more place for the same user and address.
+
+        Raises:
+            TooManyError: as of `Admission.take`.
+        """
+        if self._admission is None:
+            raise RuntimeError("the place was given back")
+        return self._admission.take(self._principal.name, self._address.name)
+
     def claim(self, principal_sub: str) -> None:
         """Count a place that was nobody's for who has said its name by now; as before when it has a name already.
 

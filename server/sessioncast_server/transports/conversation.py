@@ -123,7 +123,7 @@ class Conversation:
             subscriber.leave()
 
     def _refuse(self, error: Exception, ref: Any) -> None:
-        problem = problem_to_tell(_FULL if isinstance(error, FullError) else error)
+        problem = problem_to_tell(_FULL if isinstance(error, FullError | TooManyError) else error)
         self._line.reply(frame("error", code=problem.code, detail=problem.detail, ref=ref, **problem.fields))
 
     async def _handle(self, said: ClientFrame) -> None:
@@ -149,7 +149,8 @@ class Conversation:
         self._admit(principal)
         self._line.reply(frame("authenticated", sub=principal.sub, ref=said.ref))
         for key, subscriber in list(self._subscriptions.items()):
-            if not (principal.may_see(subscriber.channel.name) and principal.has(Scope.SESSIONS_READ)):
+            covered = principal.may_see(subscriber.channel.name) and principal.has(Scope.SESSIONS_READ)
+            if not covered or (subscriber.group.audience.threads and not principal.has(Scope.THREADS_READ_ALL)):
                 subscriber.leave()
                 self._line.reply(frame("unsubscribed", key=key, reason="forbidden"))
 
@@ -175,16 +176,26 @@ class Conversation:
         if len(self._subscriptions) >= most:
             raise Problem(429, Code.TOO_MANY, f"A connection has at most {most} subscriptions.")
         wish = read_wish(said.position, said.snapshot)
-        target = await self._parts.targets.check(said.project, wishes, self.principal)
-        sink, framing = self._line.sink(key, said.ref)
-        subscriber = await self._parts.hub.join(target.channel, target.audience, framing, sink, wish)
-        if self._is_over:
-            subscriber.leave()  # nobody would let go of it: the others were let go of while this one was opened
+        # The first subscription is what the connection's own place is for; each more is a stream more.
+        ticket = self._ticket.another() if self._subscriptions else None
+        try:
+            target = await self._parts.targets.check(said.project, wishes, self.principal)
+            sink, framing = self._line.sink(key, said.ref)
+            subscriber = await self._parts.hub.join(target.channel, target.audience, framing, sink, wish)
+        except BaseException:
+            if ticket is not None:
+                ticket.release()
+            raise
+        if not self._is_over:
+            sink.subscriber = subscriber
+            self._subscriptions[key] = subscriber
+            self._parts.metrics.subscribers.labels("websocket").inc()
+            subscriber.when_left = _Leaving(self, key, ticket)
             return
-        sink.subscriber = subscriber
-        self._subscriptions[key] = subscriber
-        self._parts.metrics.subscribers.labels("websocket").inc()
-        subscriber.when_left = _Leaving(self, key)
+        # Nobody would let go of it: the others were let go of while this one was opened.
+        subscriber.leave()
+        if ticket is not None:
+            ticket.release()
 
     def forget(self, key: str) -> None:
         """A subscription is over."""
@@ -202,14 +213,17 @@ class Conversation:
 class _Leaving:
     """Called when a subscription is over. There is one of each, so it is a small object."""
 
-    __slots__ = ("_conversation", "_key")
+    __slots__ = ("_conversation", "_key", "_ticket")
 
-    def __init__(self, conversation: Conversation, key: str) -> None:
+    def __init__(self, conversation: Conversation, key: str, ticket: Ticket | None) -> None:
         self._conversation = conversation
         self._key = key
+        self._ticket = ticket
 
     def __call__(self) -> None:
         self._conversation.forget(self._key)
+        if self._ticket is not None:
+            self._ticket.release()
 
 
 def problem_to_tell(error: Exception) -> Problem:

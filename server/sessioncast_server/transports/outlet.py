@@ -29,7 +29,7 @@ class Outlet(asyncio.Protocol):
         ended: its last bytes were written.
     """
 
-    __slots__ = ("_connections", "_cutting", "ended", "full", "terms", "transport")
+    __slots__ = ("_connections", "_cutting", "_held", "_moved_at", "ended", "full", "terms", "transport")
 
     def __init__(self, transport: asyncio.Transport, connections: set[Any], terms: OutletTerms) -> None:
         self.transport = transport
@@ -38,6 +38,8 @@ class Outlet(asyncio.Protocol):
         self.ended = False
         self._connections = connections
         self._cutting: asyncio.TimerHandle | None = None
+        self._held = 0
+        self._moved_at = 0.0
         transport.set_write_buffer_limits(terms.high_water, terms.low_water)
 
     def drained(self) -> None:
@@ -60,6 +62,16 @@ class Outlet(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The transport has enough."""
         self.full = True
+        self._held = self.transport.get_write_buffer_size()
+        self._moved_at = asyncio.get_running_loop().time()
+
+    def stalled_since(self) -> float:
+        """Loop time when the client of a full transport was last seen to take something: slow is not silent."""
+        held = self.transport.get_write_buffer_size()
+        if held < self._held:
+            self._held = held
+            self._moved_at = asyncio.get_running_loop().time()
+        return self._moved_at
 
     def resume_writing(self) -> None:
         """The transport can take more."""

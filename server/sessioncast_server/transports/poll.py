@@ -59,6 +59,8 @@ _FRAMING = _WakeFraming()
 class _WakeSink:
     """Wakes a poll that waits; always takes more."""
 
+    full = False
+
     def __init__(self) -> None:
         self.wake = asyncio.Event()
 
@@ -75,6 +77,10 @@ class _WakeSink:
     def feed_all(self, parts: Sequence[bytes]) -> bool:
         """Wake, if there is something in them."""
         return self.feed(b"".join(parts))
+
+    def stalled_since(self) -> float:
+        """It is never full."""
+        return 0.0
 
     def end(self, reason: str) -> None:  # noqa: ARG002  the same
         """Wake: the answer is what there is by now."""

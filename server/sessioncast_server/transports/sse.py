@@ -68,13 +68,20 @@ def goodbye(reason: str, retry_ms: int) -> bytes:
     return b"retry: %d\n" % wait + _frame("goodbye", {"retry_ms": wait, "reason": reason})
 
 
+_PIECE = 1 << 16
+"""Bytes after which it is seen whether the client takes them."""
+
+
 class SseSink:
     """Holds the one piece of bytes that is being sent, and, at the end, a goodbye behind it.
 
     Attributes:
         cut: ends the connection at once; the response sets a better way where its server has one.
         ended: it is to say goodbye, or has.
+        full: never; it is fed one thing at a time.
     """
+
+    full = False
 
     def __init__(self, terms: OutletTerms) -> None:
         self._terms = terms
@@ -84,6 +91,7 @@ class SseSink:
         self._wake = asyncio.Event()
         self._sending: asyncio.Task[Any] | None = None
         self._busy = False
+        self._moved_at = 0.0
         self.ended = False
         self.subscriber: Subscriber | None = None
 
@@ -102,6 +110,10 @@ class SseSink:
         self._pending += parts
         self._wake.set()
         return False
+
+    def stalled_since(self) -> float:
+        """When the server last asked for more."""
+        return self._moved_at
 
     def end(self, reason: str) -> None:
         """Say goodbye. A client that reads nothing would never hear it: it is cut off in the end."""
@@ -129,7 +141,9 @@ class SseSink:
                 data, self._pending = b"".join(self._pending), []
                 last = self.ended
                 self._busy = True
-                yield data
+                for start in range(0, len(data), _PIECE):
+                    yield data[start : start + _PIECE]
+                    self._moved_at = asyncio.get_running_loop().time()
                 self._busy = False
                 if last and not self._pending:
                     return

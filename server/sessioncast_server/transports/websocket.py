@@ -34,6 +34,8 @@ _PORTION = 128  # connections that are looked after in one turn of the loop
 class _Sink:
     """One subscription's way out: at most one frame of it waits for the connection, but for those that open it."""
 
+    full = False
+
     def __init__(self, connection: "Connection", key: str, ref: Any) -> None:
         self._connection = connection
         self._key = key
@@ -51,6 +53,9 @@ class _Sink:
         for part in parts[:-1]:
             self._connection.reply(part)
         return self.feed(parts[-1])
+
+    def stalled_since(self) -> float:
+        return 0.0  # Starlette says nothing of a frame that is on its way
 
     def end(self, reason: str) -> None:
         self._connection.end(reason)

@@ -6,6 +6,7 @@ handshake are as it has them (RFC 6455). Nothing runs between two messages: a ta
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from websockets.protocol import Protocol as WebSocketProtocol
 
 from sessioncast_server.auth.principal import Principal
 from sessioncast_server.channels.framing import Framing, Opening
-from sessioncast_server.channels.subscriber import Subscriber
+from sessioncast_server.channels.subscriber import State, Subscriber
 from sessioncast_server.channels.wheel import Wheel
 from sessioncast_server.transports.admission import Ticket
 from sessioncast_server.transports.conversation import Conversation, WebSocketParts
@@ -29,6 +30,12 @@ _log = structlog.get_logger(__name__)
 
 _CLOSE_S = 10.0
 """How long a client may take to answer a close frame (RFC 6455, section 7.1.1)."""
+
+_TURN_S = 0.001
+"""How long what one client says is taken in, or answered, before the loop does other work."""
+
+_SLICE = 512
+"""Bytes taken in between two looks at the clock: at most 85 frames."""
 
 _PING = b"sessioncast"
 
@@ -56,6 +63,13 @@ class _Sink:
     def feed_all(self, parts: Sequence[bytes]) -> bool:
         return self.feed(b"".join(parts))
 
+    @property
+    def full(self) -> bool:
+        return self._stream.full
+
+    def stalled_since(self) -> float:
+        return self._stream.stalled_since()
+
     def end(self, reason: str) -> None:
         self._stream.end(reason)
 
@@ -68,8 +82,8 @@ class WebSocketStream(Outlet):
     """
 
     __slots__ = (
-        "_conn", "_conversation", "_heard", "_message", "_opcode", "_parts", "_pinged", "_room", "_stuck_at",
-        "_wheel", "_work", "due",
+        "_conn", "_conversation", "_heard", "_message", "_opcode", "_parts", "_pinged", "_room", "_turn_due",
+        "_unread", "_wheel", "_work", "due",
     )  # fmt: skip
 
     def __init__(
@@ -88,12 +102,13 @@ class WebSocketStream(Outlet):
         self._parts = parts
         self._wheel = wheel
         self._heard: list[str | None] | None = heard or None
-        self._message: list[bytes] | None = None
+        self._message: bytearray | None = None
+        self._unread = b""
+        self._turn_due = False
         self._opcode = Opcode.TEXT
         self._work: asyncio.Task[None] | None = None
         self._pinged = False
         self._room: asyncio.Future[None] | None = None
-        self._stuck_at: float | None = None
         self.due = 0
         self._conversation = Conversation(parts, self, ticket, principal)
 
@@ -154,19 +169,41 @@ class WebSocketStream(Outlet):
     def data_received(self, data: bytes) -> None:
         """Frames, or parts of them."""
         self._pinged = False  # whatever it is, somebody is there
-        conn = self._conn
-        conn.receive_data(data)
-        for event in conn.events_received():
-            if isinstance(event, Frame):
-                self._take(event)
-        if conn.close_rcvd is not None or conn.parser_exc is not None:
-            # It closes or answers a close, or what it sent was no WebSocket. The library has its answer ready.
-            self._over()
-            self.finish()
-            return
+        self._unread += data
+        if not self._turn_due and self._work is None:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Take in what came, for a millisecond: a read may hold 40,000 frames. What was asked is answered first."""
+        self._turn_due = False
+        unread, self._unread = self._unread, b""
+        conn, deadline = self._conn, time.perf_counter() + _TURN_S
+        for start in range(0, len(unread), _SLICE):
+            conn.receive_data(unread[start : start + _SLICE])
+            for event in conn.events_received():
+                if isinstance(event, Frame):
+                    self._take(event)
+            if conn.close_rcvd is not None or conn.parser_exc is not None:
+                # It closes or answers a close, or what it sent was no WebSocket. The library has its answer ready.
+                self._over()
+                self.finish()
+                return
+            if self._heard or time.perf_counter() >= deadline:
+                self._unread = unread[start + _SLICE :]
+                break
         self._flush()
-        if self._heard and self._work is None and not self.ended:
+        if self._heard and not self.ended:
             self._attend()
+        elif self._unread and not self.transport.is_closing():
+            self.transport.pause_reading()
+            self._turn_due = True
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        else:
+            self._listen()
+
+    def _next_turn(self) -> None:
+        if not self.transport.is_closing():
+            self._read_on()
 
     def eof_received(self) -> bool | None:
         """The client is gone without a word."""
@@ -179,11 +216,13 @@ class WebSocketStream(Outlet):
             return
         if event.opcode is not Opcode.CONT:
             self._opcode = event.opcode
-        if not event.fin or self._message:
-            self._message = [*(self._message or ()), data]
+        if not event.fin or self._message is not None:
+            if self._message is None:
+                self._message = bytearray()
+            self._message += data
             if not event.fin:
                 return
-            payload, self._message = b"".join(self._message), None
+            payload, self._message = bytes(self._message), None
         else:
             payload = data
         text: str | None = None
@@ -204,15 +243,19 @@ class WebSocketStream(Outlet):
 
     async def _answer(self) -> None:
         try:
-            while self._heard and not self.ended:
-                heard, self._heard = self._heard, None
-                for text in heard:
-                    await self._room_to_answer()
-                    if self.ended:
-                        break
-                    await self._conversation.hear(text)
+            heard, self._heard = self._heard or [], None
+            deadline = time.perf_counter() + _TURN_S
+            for text in heard:
+                await self._room_to_answer()
+                if self.ended:
+                    break
+                await self._conversation.hear(text)
+                if time.perf_counter() >= deadline:
+                    await asyncio.sleep(0)
+                    deadline = time.perf_counter() + _TURN_S
             self._work = None
-            self._listen()
+            if not self.transport.is_closing():
+                self._read_on()
         except Exception:  # noqa: BLE001  the connection must not stay as if nothing were
             _log.exception("a connection failed")
             self.transport.abort()
@@ -224,7 +267,9 @@ class WebSocketStream(Outlet):
 
     def _listen(self) -> None:
         """Read from the client again, unless its last words are still to be answered or it does not read itself."""
-        if not self.transport.is_closing() and (self.ended or (self._work is None and not self.full)):
+        if not self.transport.is_closing() and (
+            self.ended or (self._work is None and not self._turn_due and not self.full)
+        ):
             self.transport.resume_reading()
 
     # What becomes of the connection.
@@ -232,10 +277,12 @@ class WebSocketStream(Outlet):
     def pause_writing(self) -> None:
         """The transport has enough: who reads nothing is not read from."""
         super().pause_writing()
-        self._stuck_at = self._now()
         if not self.ended and not self.transport.is_closing():
             self.transport.pause_reading()
-            deadline = self._stuck_at + self.terms.deadline_s
+            for subscriber in self._conversation.subscribers:
+                if subscriber.state is State.FOLLOWING:
+                    subscriber.move(State.PARKED)  # each would add to what the client does not read
+            deadline = self._now() + self.terms.deadline_s
             named = self._conversation.principal is not None  # who is not has a deadline of its own
             if named and deadline < self.due * self._wheel.resolution_s:  # a ping's period later is too late
                 self._wheel.discard(self)
@@ -243,7 +290,6 @@ class WebSocketStream(Outlet):
 
     def drained(self) -> None:
         """On with the subscriptions where they were, with answers, and with listening."""
-        self._stuck_at = None
         # Who has waited longest goes first: else the first subscription would leave nothing to the others.
         for subscriber in sorted(self._conversation.subscribers, key=_waits_since):
             if self.full:
@@ -261,11 +307,13 @@ class WebSocketStream(Outlet):
         if self._conversation.principal is None:
             self._close(Close.UNAUTHENTICATED, "no auth frame came in time")
             return
-        if self._stuck_at is not None:
-            if self._now() - self._stuck_at >= self.terms.deadline_s:
+        again = self._now() + self._parts.limits.ping_s
+        if self.full:
+            again = self.stalled_since() + self.terms.deadline_s
+            if again <= self._now():
                 self.transport.abort()
                 return
-        elif self._pinged and self._work is None:
+        elif self._pinged and self._work is None and not self._turn_due:
             self._conn.fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
             self._over()
             self.finish()
@@ -274,7 +322,7 @@ class WebSocketStream(Outlet):
             self._pinged = True
             self._conn.send_ping(_PING)
             self._flush()
-        self._wheel.add(self, self._now() + self._parts.limits.ping_s)
+        self._wheel.add(self, again)
 
     def gone(self) -> None:
         """The connection is over."""
