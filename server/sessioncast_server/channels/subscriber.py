@@ -133,9 +133,11 @@ class Subscriber:
             self._drained = None
 
     def stuck(self, now: float) -> bool:
-        """Whether its client has taken nothing for the send deadline."""
+        """Whether its client has taken nothing for the send deadline; to be asked every second or so."""
         deadline_s = self.channel.limits.send_deadline_s
-        return now - self.parked_at > deadline_s and now - self._stalled_since() > deadline_s
+        # The first moments need not be looked at; after them the sink is, so that it knows when it last got rid of
+        # something, and not only that it did.
+        return now - self.parked_at > deadline_s / 4 and now - self._stalled_since() > deadline_s
 
     def _stalled_since(self) -> float:
         return max(self.parked_at, self.sink.stalled_since())
