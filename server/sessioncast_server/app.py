@@ -15,7 +15,7 @@ from sessioncast_server.broker.base import Announcement, Broker
 from sessioncast_server.channels import life
 from sessioncast_server.channels.hub import Hub
 from sessioncast_server.channels.log import Log
-from sessioncast_server.channels.snapshot import SnapshotLimits, Snapshots
+from sessioncast_server.channels.snapshot import Snapshots
 from sessioncast_server.console.pages import pages as console_pages
 from sessioncast_server.db.database import CommitListener, Database
 from sessioncast_server.db.errors import DatabaseError
@@ -44,6 +44,7 @@ from sessioncast_server.parts import (
     make_broker,
     make_lookups,
     outlet_terms,
+    snapshot_limits,
     websocket_limits,
 )
 from sessioncast_server.projects.api import ProjectsApi
@@ -95,7 +96,7 @@ class Application:
         self._broker = broker or make_broker(settings, self.metrics)
         snapshots = Snapshots(
             [(Kind.TASK, snapshot_tasks), (Kind.SESSION, snapshot_sessions)],
-            SnapshotLimits(page=settings.snapshot_page, resources=settings.snapshot_max),
+            snapshot_limits(settings),
         )
         self.hub = Hub(
             self.database,

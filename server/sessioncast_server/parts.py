@@ -10,6 +10,7 @@ from sessioncast_server.cache.aside import AsideLimits
 from sessioncast_server.cache.base import Cache
 from sessioncast_server.channels.channel import ChannelLimits
 from sessioncast_server.channels.hub import Hub, HubLimits
+from sessioncast_server.channels.snapshot import SnapshotLimits
 from sessioncast_server.channels.watch import Watches
 from sessioncast_server.exchange.reader import Reader
 from sessioncast_server.observe.metrics import Metrics
@@ -129,6 +130,16 @@ def hub_limits(settings: Settings) -> HubLimits:
         slice_s=settings.flush_slice_s,
         linger_s=settings.channel_linger_s,
         subscribers=settings.subscribers_max,
+    )
+
+
+def snapshot_limits(settings: Settings) -> SnapshotLimits:
+    """Bounds of a snapshot; a page is what a socket is handed at a time."""
+    return SnapshotLimits(
+        page=settings.snapshot_page,
+        resources=settings.snapshot_max,
+        page_bytes=settings.block_bytes,
+        max_bytes=settings.snapshot_max_bytes,
     )
 
 

@@ -84,6 +84,8 @@ def _lower(value: Any) -> Any:
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Bytes = Annotated[int, Field(ge=1024, le=2**40)]
 Seconds = Annotated[float, Field(gt=0, le=366 * 86400, allow_inf_nan=False)]
+KernelBytes = Annotated[int, Field(ge=1024, le=2**30)]  # the kernel's options and the transport's marks are C ints
+Pulse = Annotated[float, Field(ge=0.05, le=366 * 86400, allow_inf_nan=False)]  # faster, it is all a node would do
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Level = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], NoDecode, BeforeValidator(_commas)]
@@ -182,9 +184,12 @@ class Settings(BaseSettings):
     replay_max_bytes: Bytes = Field(1 << 20, description="a replay of more bytes becomes a snapshot")
     snapshot_page: Count = Field(256, description="resources in one snapshot frame")
     snapshot_max: Count = Field(5000, description="resources in a snapshot; more are answered with the list to read")
+    snapshot_max_bytes: Bytes = Field(16 << 20, description="the same in bytes; a frame has about block_bytes of them")
     snapshot_min_interval_s: Seconds = Field(5, description="a subscriber that needs snapshots faster is closed")
-    flush_slice_s: Seconds = Field(0.001, description="how long bytes are handed out before the loop does other work")
-    heartbeat_s: Seconds = Field(15, description="silence after which a stream says its head")
+    flush_slice_s: float = Field(
+        0.001, ge=0.0001, le=1, description="how long bytes are handed out before the loop does other work"
+    )
+    heartbeat_s: Pulse = Field(15, description="silence after which a stream says its head")
     head_check_s: Seconds = Field(1, description="period of reading the heads of open channels")
     head_slice: Count = Field(500, description="channels in one such reading")
     early_wait_s: Seconds = Field(0.02, description="wait for the missing predecessor of an early announcement")
@@ -193,12 +198,16 @@ class Settings(BaseSettings):
     ws_frame_max_bytes: Bytes = Field(65536, description="largest frame from a WebSocket client")
     ws_auth_timeout_s: Seconds = Field(10, description="a WebSocket that is not authenticated by then is closed")
     ws_subscriptions_max: Count = Field(100, description="subscriptions on one WebSocket")
-    ws_ping_s: Seconds = Field(20, description="silence after which a WebSocket is pinged, and then closed")
-    write_high_water_bytes: Bytes = Field(32768, description="unsent bytes in the process that make a stream wait")
+    ws_ping_s: Pulse = Field(20, description="silence after which a WebSocket is pinged, and then closed")
+    write_high_water_bytes: KernelBytes = Field(
+        32768, description="unsent bytes in the process that make a stream wait"
+    )
     write_low_water_bytes: Bytes = Field(8192, description="unsent bytes at which it goes on")
-    unsent_bytes: Bytes = Field(32768, description="TCP_NOTSENT_LOWAT: unsent bytes that the kernel takes of a stream")
-    tcp_user_timeout_s: Seconds = Field(
-        30, description="TCP_USER_TIMEOUT: a peer that confirms nothing for so long is gone"
+    unsent_bytes: KernelBytes = Field(
+        32768, description="TCP_NOTSENT_LOWAT: unsent bytes that the kernel takes of a stream"
+    )
+    tcp_user_timeout_s: float = Field(
+        30, ge=1, le=86400, description="TCP_USER_TIMEOUT: a peer that confirms nothing for so long is gone"
     )
     send_deadline_s: Seconds = Field(30, description="a socket that takes nothing for so long is closed")
     drain_s: Seconds = Field(1.5, description="time for goodbyes at shutdown")
@@ -240,6 +249,11 @@ class Settings(BaseSettings):
             )
         if self.ring_bytes > self.ring_total_bytes:
             raise ValueError(f"SESSIONCAST_RING_BYTES={self.ring_bytes}: more than SESSIONCAST_RING_TOTAL_BYTES")
+        if self.write_low_water_bytes > self.write_high_water_bytes:
+            raise ValueError(
+                f"SESSIONCAST_WRITE_LOW_WATER_BYTES={self.write_low_water_bytes}: "
+                f"more than SESSIONCAST_WRITE_HIGH_WATER_BYTES={self.write_high_water_bytes}"
+            )
         if self.workers > 1 and self.is_sqlite:
             raise ValueError(
                 f"SESSIONCAST_WORKERS={self.workers}: a SQLite file is served by one process; more need "

@@ -1,6 +1,6 @@
 """The present state of a channel as an audience may see it, with the position it was read at."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -12,15 +12,23 @@ from sessioncast_shared.events import Kind
 from sessioncast_shared.position import Position
 
 Source = Callable[[ReadTx, str, Audience, int], Iterable[bytes]]
-"""A feature's part: its resources of a channel for an audience, as JSON, and at most one more than the limit."""
+"""A feature's part: its resources of a channel for an audience, as JSON, and at most one more than the limit.
+
+Read one by one, and no further once the snapshot is too large: what is lazy need not make the rest.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotLimits:
-    """Resources per page, and in all before the snapshot says `too_large`."""
+    """Resources and bytes of JSON per page, and in all before the snapshot says `too_large`.
+
+    A page has one resource however large it is.
+    """
 
     page: int = 256
     resources: int = 5000
+    page_bytes: int = 65536
+    max_bytes: int = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +65,35 @@ class Snapshots:
         """Head and state from one snapshot of the database: state = events up to the head, exactly."""
         head = head_of(tx, channel)
         resources: list[bytes] = []
-        for kind, source in self._sources:
-            wanted = audience.filter.kinds is None or kind in audience.filter.kinds
-            room = self._limits.resources - len(resources)
-            if wanted and room >= 0:
-                resources += [
-                    b'{"kind":"%s","data":%s}' % (kind.value.encode(), resource)
-                    for resource in source(tx, channel, audience, room)
-                ]
-        if len(resources) > self._limits.resources:
-            return Snapshot((_too_large(channel, audience),), head.epoch, head.offset)
-        size = self._limits.page
-        pages = [resources[start : start + size] for start in range(0, len(resources), size)] or [[]]
+        size = 0
+        for resource in self._resources(tx, channel, audience):
+            resources.append(resource)
+            size += len(resource)
+            if len(resources) > self._limits.resources or size > self._limits.max_bytes:
+                return Snapshot((_too_large(channel, audience),), head.epoch, head.offset)
+        pages = _pages(resources, self._limits)
         return Snapshot(tuple(b'"resources":[%s]' % b",".join(page) for page in pages), head.epoch, head.offset)
+
+    def _resources(self, tx: ReadTx, channel: str, audience: Audience) -> Iterator[bytes]:
+        room = self._limits.resources
+        for kind, source in self._sources:
+            if audience.filter.kinds is None or kind in audience.filter.kinds:
+                for resource in source(tx, channel, audience, room):
+                    room -= 1
+                    yield b'{"kind":"%s","data":%s}' % (kind.value.encode(), resource)
+
+
+def _pages(resources: Sequence[bytes], limits: SnapshotLimits) -> Iterator[list[bytes]]:
+    """The resources in order, in at least one page."""
+    page: list[bytes] = []
+    size = 0
+    for resource in resources:
+        if page and (len(page) >= limits.page or size + len(resource) > limits.page_bytes):
+            yield page
+            page, size = [], 0
+        page.append(resource)
+        size += len(resource)
+    yield page
 
 
 def _too_large(channel: str, audience: Audience) -> bytes:
