@@ -26,7 +26,7 @@ class Publisher:
         answer: the last successful one, head and body.
     """
 
-    def __init__(self, reactor: Reactor, port: int, compose: Compose, connections: int = 16) -> None:
+    def __init__(self, reactor: Reactor, port: int, compose: Compose, connections: int = 48) -> None:
         self._reactor = reactor
         self._compose = compose
         self._links = [Link(reactor, port) for _ in range(connections)]

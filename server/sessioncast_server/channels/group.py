@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
+_PASS_BLOCKS = 4  # of events in a pass: all followers share the bytes, and larger passes are cheaper by the event
 _PIECES_MAX = 8  # pieces of the ring that are kept encoded for those who catch up
 _PORTION = 32  # groups smaller than this keep nothing between two passes
 _STRIDE = 128  # pieces end at multiples of so many offsets, where those who catch up from different places meet
@@ -184,8 +185,8 @@ class Group:
         return True
 
     def _take(self) -> Sequence[Entry]:
-        """Owed events, at most about a block of them."""
-        owed, room = self.owed, self.channel.limits.block_bytes
+        """Owed events, at most about a few blocks of them."""
+        owed, room = self.owed, _PASS_BLOCKS * self.channel.limits.block_bytes
         for index, entry in enumerate(owed):
             room -= len(entry.body)
             if room <= 0 and index + 1 < len(owed):
