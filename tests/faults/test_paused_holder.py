@@ -1,7 +1,7 @@
 """Who was paused, a holder or a whole node, changes nothing that others were given meanwhile."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -129,16 +129,22 @@ async def pair(node_factory: NodeFactory, migrated_postgres_url: str) -> AsyncIt
         yield list(zip(nodes, apis, strict=True))
 
 
-async def _stopped_with_the_task(node: Node, stranger: Stranger) -> None:
+async def _stopped_with_the_task(
+    node: Node, stranger: Stranger, begin: Callable[[], "asyncio.Task[list[Any]]"]
+) -> "asyncio.Task[list[Any]]":
     """Stop a node in the middle of a start: it has the lock of the task, and its next step is its own."""
+    start = begin()
     while True:
-        await until(lambda: stranger.waiting() != 0, "the start to wait with its task locked")
+        await until(lambda: stranger.waiting() != 0 or start.done(), "the start to wait with its task locked")  # noqa: B023  read at once
+        if start.done():  # on a busy machine its patience may end before it was caught
+            start = begin()
+            continue
         pid = stranger.waiting()
         node.freeze()
         stranger.release()
         await until(partial(stranger.finds, _SERVED, pid), "the server to wait for the node")
         if stranger.finds(_HAS_TURN, pid):
-            return
+            return start
         stranger.keep()  # its slice of waiting had ended: once more
         node.thaw()
 
@@ -154,8 +160,11 @@ async def test_a_node_that_is_paused_with_a_lock_holds_up_its_task_only(
     try:
         stranger.keep()
         wished: dict[str, Any] = {"phase": "run", "model": {"name": "m"}}
-        start = asyncio.create_task(Crowd(its).all([("POST", work.path, wished)]))
-        await _stopped_with_the_task(paused, stranger)
+
+        def begin() -> "asyncio.Task[list[Any]]":
+            return asyncio.create_task(Crowd(its).all([("POST", work.path, wished)]))
+
+        start = await _stopped_with_the_task(paused, stranger, begin)
         try:
             refused = asyncio.create_task(Crowd(other).all([("POST", work.path, wished | {"model": {"name": "n"}})]))
             items = (await asyncio.to_thread(beside.bulk, replace=[wish(task) for task in beside.tasks[:2]]))["replace"]
