@@ -174,7 +174,7 @@ class Settings(BaseSettings):
     ring_events: Count = Field(4096, description="recent events of a channel kept in memory")
     ring_bytes: Bytes = Field(1 << 20, description="the same in bytes")
     ring_total_bytes: Bytes = Field(256 << 20, description="recent events of all channels of a node")
-    block_bytes: Bytes = Field(65536, description="bytes handed to a socket at a time")
+    block_bytes: Bytes = Field(65536, description="bytes handed to a reader that catches up at a time")
     channel_linger_s: Seconds = Field(30, description="how long a channel without readers is kept open")
     log_keep_s: Seconds = Field(86400, description="events younger than this stay in the log")
     log_keep_events: Count = Field(

@@ -31,7 +31,7 @@ class ChannelLimits:
 
     Attributes:
         ring_events, ring_bytes: what its ring holds.
-        block_bytes: about how much a group is given in one pass, and one that catches up at a time.
+        block_bytes: about how much one that catches up is given at a time; a group is given four times that in a pass.
         early: announcements that may wait for the one before them.
         early_wait_s: how long they wait before the log is read.
         replay_events, replay_bytes: a replay over either becomes a snapshot.

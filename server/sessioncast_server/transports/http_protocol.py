@@ -1,6 +1,7 @@
 """uvicorn's HTTP protocol with bounds on connections and on the head of a request, and a way to abort a connection.
 
-The only file that knows uvicorn's protocol class from inside; a test asks uvicorn whether all this is still true.
+With `fastlane.py` the only file that knows uvicorn's protocol class from inside; tests ask uvicorn whether all this is
+still true.
 """
 
 import asyncio
