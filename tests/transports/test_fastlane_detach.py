@@ -125,11 +125,8 @@ async def test_a_client_that_says_no_more_is_let_go_of(lane: Lane) -> None:
         await empty(lane)
 
 
-@pytest.mark.parametrize("end", ["reset", "close"])
-async def test_a_client_that_goes_while_its_stream_is_opened(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch, end: str
-) -> None:
-    """Its subscriber leaves as soon as it is there, and every place is given back."""
+def held_join(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
+    """Hold the hub's joins: the first event tells of one, the second lets it go on."""
     hub = lane.application.hub
     join, asked, go = hub.join, asyncio.Event(), asyncio.Event()
 
@@ -139,6 +136,15 @@ async def test_a_client_that_goes_while_its_stream_is_opened(
         return await join(*args)
 
     monkeypatch.setattr(hub, "join", slow)
+    return asked, go
+
+
+@pytest.mark.parametrize("end", ["reset", "close"])
+async def test_a_client_that_goes_while_its_stream_is_opened(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """Its subscriber leaves as soon as it is there, and every place is given back."""
+    asked, go = held_join(lane, monkeypatch)
     async with wire(lane) as one:
         one.get()
         await asked.wait()
@@ -155,15 +161,7 @@ async def test_a_stream_that_is_ended_while_it_is_opened_says_goodbye_once(
     lane: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The node drains meanwhile: one goodbye, nothing after it, and the connection ends."""
-    hub = lane.application.hub
-    join, asked, go = hub.join, asyncio.Event(), asyncio.Event()
-
-    async def slow(*args: Any) -> Any:
-        asked.set()
-        await go.wait()
-        return await join(*args)
-
-    monkeypatch.setattr(hub, "join", slow)
+    asked, go = held_join(lane, monkeypatch)
     async with wire(lane) as one:
         one.get()
         await asked.wait()
