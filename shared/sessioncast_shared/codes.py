@@ -23,6 +23,7 @@ class Code(StrEnum):
     SESSION_BUSY = "session_being_modified"
     SESSION_REPLACED = "session_replaced"
     SESSION_DELETED = "session_deleted"
+    SECURITY_VIOLATION = "session_security_violation"
     ILLEGAL_TRANSITION = "illegal_transition"
     FENCED = "fenced"
     PRECONDITION_FAILED = "precondition_failed"

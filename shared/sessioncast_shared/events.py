@@ -29,14 +29,33 @@ class EventType(StrEnum):
     SESSION_UPDATED = "session.updated"
     SESSION_REPLACED = "session.replaced"
     SESSION_DELETED = "session.deleted"
+    SESSION_RESUMED = "session.resumed"
     SESSION_OUTPUT = "session.output"
+    RESUME_DECIDED = "session.resume_decided"
+    PROVIDER_STARTED = "provider_session.started"
+    PROVIDER_UPDATED = "provider_session.updated"
+    PROVIDER_ENDED = "provider_session.ended"
+    RESUME_FAILED = "provider_session.resume_failed"
+    VERSION_CREATED = "version.created"
+    VERSION_UPDATED = "version.updated"
     MODEL_REGISTERED = "model.registered"
     MODEL_DELETED = "model.deleted"
 
     @property
     def kind(self) -> Kind:
-        """The kind a filter knows this type by: the part before the dot, output apart."""
-        return Kind.OUTPUT if self is EventType.SESSION_OUTPUT else Kind(self.partition(".")[0])
+        """The kind a filter knows this type by: the part before the dot, some apart."""
+        return _KINDS.get(self) or Kind(self.partition(".")[0])
+
+
+_KINDS = {
+    EventType.SESSION_OUTPUT: Kind.OUTPUT,
+    # What is decided about a chain is told to those who follow the chain.
+    EventType.RESUME_DECIDED: Kind.PROVIDER,
+    EventType.PROVIDER_STARTED: Kind.PROVIDER,
+    EventType.PROVIDER_UPDATED: Kind.PROVIDER,
+    EventType.PROVIDER_ENDED: Kind.PROVIDER,
+    EventType.RESUME_FAILED: Kind.PROVIDER,
+}
 
 
 class Event(BaseModel):
