@@ -1,5 +1,6 @@
 """Settings: what is accepted, what is refused, and how the refusal reads."""
 
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,12 @@ def test_two_different_databases_are_refused_without_showing_the_password() -> N
         ("REDIS_URL", "redis://h:0", "Port must not be 0"),
         ("JWKS_URL", "ftp://h/keys", "must be http://… or https://…"),
         ("ALLOWED_ORIGINS", "https://a.b/", "'https://a.b/' is no origin; write it as https://console.example.com"),
+        ("RESUME_CHANGED_SHARE", "1.1", "Input should be less than or equal to 1"),
+        ("RESUME_CHANGED_SHARE", "nan", "Input should be less than or equal to 1"),
+        ("RESUME_WAIT_S", "61", "Input should be less than or equal to 60"),
+        ("TURN_LEASE_S", "0.5", "Input should be greater than or equal to 1"),
+        ("PROVIDER_LEASE_S", "3601", "Input should be less than or equal to 3600"),
+        ("TURN_LOOK_S", "0", "Input should be greater than or equal to 0.05"),
         ("RING_BYTES", "536870912", "more than SESSIONCAST_RING_TOTAL_BYTES"),
     ],
 )
@@ -184,6 +191,20 @@ def test_every_setting_says_what_it_means() -> None:
     rows = describe()
     assert [name for name, _, _ in rows] == [PREFIX + field.upper() for field in Settings.model_fields]
     assert all(len(meaning) > 10 for _, _, meaning in rows)
+
+
+def test_a_setting_belongs_to_one_group() -> None:
+    """No group redefines a field of another, and none is outside the groups."""
+    names = [name for group in Settings.__bases__ for name in group.__annotations__ if name in Settings.model_fields]
+    assert sorted(names) == sorted(Settings.model_fields)
+
+
+def test_settings_are_listed_by_subject() -> None:
+    """The list begins with where a node listens, and keeps the fields of a group together."""
+    listed = [name.removeprefix(PREFIX).lower() for name, _, _ in describe()]
+    assert listed[:2] == ["host", "port"]
+    groups = {name: group for group in Settings.__bases__ for name in group.__annotations__}
+    assert len([kept for kept, _ in groupby(listed, key=groups.get)]) == len({groups[name] for name in listed})
 
 
 def test_the_defaults_shown_are_accepted_when_set() -> None:

@@ -24,7 +24,7 @@ SERVER: list[tuple[str, str]] = [
     # Who: what of the server it may import. The first row that fits counts. A name covers what is below it, `*` is any
     # part of a name, `own` is the importer's folder, `-` takes away. What is not one of our folders is a feature.
     ("app parts __main__ server workers", "*"),
-    ("settings", ""),
+    ("settings settings_groups", "settings_groups"),
     ("problems", "db.errors"),
     ("jsontext mergepatch", ""),
     ("schema", "*.tables"),
@@ -133,6 +133,8 @@ def test_imports_point_one_way() -> None:
         ("sessioncast_server.sessions.lookup", "from sessioncast_server.cache.redis import RedisCache"),
         ("sessioncast_server.cache.aside", "from sessioncast_server.channels.hub import Hub"),
         ("sessioncast_server.broker.redis", "from sessioncast_server.channels.log import Log"),
+        ("sessioncast_server.settings_groups.store", "from sessioncast_server.db.database import Database"),
+        ("sessioncast_server.settings_groups.store", "import os\nos.environ['X']"),
         ("sessioncast_server.app", "import os\nos.environ['X']"),
         ("sessioncast.client", "from os import getenv"),
     ],

@@ -1,0 +1,1 @@
+"""The settings by subject: groups of fields, and what their values may be."""
