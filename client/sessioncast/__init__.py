@@ -29,6 +29,8 @@ from sessioncast.errors import (
     PreconditionFailed,
     ProblemError,
     ProtocolError,
+    ResumeFailed,
+    SecurityViolation,
     SessionBeingModified,
     SessioncastError,
     SessionDeleted,
@@ -38,10 +40,29 @@ from sessioncast.errors import (
     Unavailable,
 )
 from sessioncast.items import Item, Opened, OtherResource, Resync, Snapshot, StreamState
+from sessioncast.iteration import Iteration
+from sessioncast.keep_fresh import KeepFresh
 from sessioncast.limits import Limits
+from sessioncast.resumable import Attempt, Baseline, Resumable, ResumeWaits
 from sessioncast.subscription import Subscription
+from sessioncast.sync import SyncClient
+from sessioncast.use import Use
 from sessioncast_shared.events import Event, Kind
 from sessioncast_shared.phases import Phase
+from sessioncast_shared.providers import (
+    AuditEntry,
+    Chain,
+    Decision,
+    FailureReason,
+    FreshReason,
+    ProjectVersion,
+    ProviderSession,
+    ProviderState,
+    ResumeDecision,
+    Totals,
+    Usage,
+    UsageMetrics,
+)
 from sessioncast_shared.resources import (
     Flag,
     Model,
@@ -58,22 +79,31 @@ from sessioncast_shared.resources import (
 from sessioncast_shared.statuses import Status
 
 __all__ = [
+    "Attempt",
+    "AuditEntry",
+    "Baseline",
     "BulkItem",
     "BulkOutcome",
+    "Chain",
     "Client",
     "CommitUnknown",
     "ConnectionLost",
     "CreateFailed",
+    "Decision",
     "Deletion",
     "Difference",
     "Event",
     "ExistingSession",
+    "FailureReason",
     "Fenced",
     "Flag",
     "Forbidden",
+    "FreshReason",
     "IllegalTransition",
     "Invalid",
     "Item",
+    "Iteration",
+    "KeepFresh",
     "KeyReused",
     "Kind",
     "Limits",
@@ -90,10 +120,18 @@ __all__ = [
     "PreconditionFailed",
     "ProblemError",
     "Project",
+    "ProjectVersion",
     "ProtocolError",
+    "ProviderSession",
+    "ProviderState",
     "RegisteredModel",
     "Replacement",
+    "Resumable",
+    "ResumeDecision",
+    "ResumeFailed",
+    "ResumeWaits",
     "Resync",
+    "SecurityViolation",
     "Session",
     "SessionActive",
     "SessionBeingModified",
@@ -106,9 +144,14 @@ __all__ = [
     "Status",
     "StreamState",
     "Subscription",
+    "SyncClient",
     "Task",
     "TaskDetail",
     "TooMany",
+    "Totals",
     "Unauthenticated",
     "Unavailable",
+    "Usage",
+    "UsageMetrics",
+    "Use",
 ]

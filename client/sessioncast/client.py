@@ -1,23 +1,33 @@
 """The way in: one client per server and caller."""
 
 from collections.abc import Callable, Iterable
+from datetime import timedelta
+from functools import partial
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote
 from weakref import WeakSet
 
+from sessioncast.calling import Function
 from sessioncast.flags import Flags
 from sessioncast.items import StreamState
+from sessioncast.iteration import Iteration
+from sessioncast.keep_fresh import KeepFresh
 from sessioncast.limits import Limits
 from sessioncast.models import Models
 from sessioncast.projects import Projects
+from sessioncast.providers import Fingerprint, Providers
+from sessioncast.resumable import Baseline, Resumable, ResumeWaits
 from sessioncast.sender import OnRetry, Sender
 from sessioncast.sessions import Sessions
 from sessioncast.subscription import Stream, Subscription
 from sessioncast.tasks import Tasks
 from sessioncast.tracker import SnapshotWish, Tracker
+from sessioncast.versions import Versions
 from sessioncast_shared.events import Kind
 from sessioncast_shared.filters import Filter
+from sessioncast_shared.providers import ProjectVersion
+from sessioncast_shared.resources import Session
 
 Ids = str | Iterable[str]
 
@@ -28,7 +38,7 @@ class Client:
     Use it as an async context manager. One event loop, any number of tasks.
 
     Attributes:
-        projects, tasks, sessions, models, flags: requests, by resource.
+        projects, tasks, sessions, providers, versions, models, flags: requests, by resource.
     """
 
     def __init__(
@@ -59,6 +69,8 @@ class Client:
         self.sessions = Sessions(sender)
         self.models = Models(sender)
         self.flags = Flags(sender)
+        self.providers = Providers(sender, self._limits)
+        self.versions = Versions(sender)
 
     def subscribe(
         self,
@@ -103,6 +115,116 @@ class Client:
         subscription = Subscription(open_stream, tracker, self._limits, on_state=on_state)
         self._subscriptions.add(subscription)
         return subscription
+
+    def iteration(
+        self,
+        session: Session | str,
+        operation: str = "iteration",
+        *,
+        iteration: int | None = None,
+        agent: Any = None,
+        provider_session_id: str | None = None,
+        milestone: str | None = None,
+        lease_s: float | None = None,
+        fence: int | None = None,
+    ) -> Iteration:
+        """One run of an agent, under an id that nobody else has: nothing to wait for, nothing to be locked out of.
+
+        `async with` it: it gives a `Use`, keeps its lease, and ends it also on exceptions and cancellation; then the id
+        is not to be resumed.
+
+        Args:
+            iteration: its number.
+            agent: its `session_id` is the newest id while this lasts, and afterwards what it was before.
+            provider_session_id: that the provider is known to have; without it a fresh UUID to begin with.
+            milestone: it works for this one, not for its session's task.
+            lease_s: instead of the limits' own.
+            fence: of the holder of the session, who is told by `Fenced` if he is none any more.
+        """
+        return Iteration(
+            self.providers,
+            self._limits,
+            session,
+            operation=operation,
+            iteration=iteration,
+            agent=agent,
+            provider_session_id=provider_session_id,
+            milestone=milestone,
+            lease_s=lease_s,
+            fence=fence,
+        )
+
+    def resumable(
+        self,
+        session: Session | str,
+        operation: str = "update",
+        *,
+        project_version: ProjectVersion | None = None,
+        agent: Any = None,
+        structure_fingerprint: Fingerprint | None = None,
+        fork: bool = False,
+        wait_s: float | None = None,
+        baseline: Baseline | None = None,
+        waits: ResumeWaits | None = None,
+        iteration: int | None = None,
+        milestone: str | None = None,
+        lease_s: float | None = None,
+    ) -> Resumable:
+        """An update that goes on where the last one ended, if that can be done; one of a session at a time.
+
+        `async with` it: it gives an `Attempt`, whose `run` does the work. Entering waits for the turn and may raise
+        what `providers.resume` and `providers.open` do.
+
+        Args:
+            project_version: names the session; it is read again at the end.
+            agent, iteration, milestone, lease_s: as for `iteration`.
+            structure_fingerprint, fork, wait_s: as for `providers.resume`.
+            baseline: of a fresh run; what was saved against it is reported when an id was resumed.
+            waits: between tries of the same id.
+
+        Raises:
+            ValueError: `project_version` names another session; nothing was sent.
+        """
+        return Resumable(
+            self.providers,
+            self.versions,
+            self._limits,
+            session,
+            operation,
+            project_version=project_version,
+            agent=agent,
+            structure_fingerprint=structure_fingerprint,
+            fork=fork,
+            wait_s=wait_s,
+            baseline=baseline,
+            waits=waits,
+            iteration=iteration,
+            milestone=milestone,
+            lease_s=lease_s,
+        )
+
+    def keep_fresh(
+        self,
+        session: Session | str,
+        compact: Function,
+        *,
+        refresh_before: timedelta = timedelta(hours=2),
+        look_s: float = 300.0,
+    ) -> KeepFresh:
+        """Keep the session's id from going stale, in the background, for as long as this `async with` lasts.
+
+        Args:
+            compact: called with a `Use` whose `resume_id` is to be compacted, under a turn of its own, with the
+                operation `compact`.
+            refresh_before: it is run so long before the id is stale. By this machine's clock: a difference to the
+                server's counts against it.
+            look_s: how often it is looked, in seconds; others may use the id meanwhile.
+
+        Raises:
+            ValueError: `refresh_before` is not positive.
+        """
+        update = partial(self.resumable, session, "compact")
+        return KeepFresh(self.providers, update, session, compact, refresh_before=refresh_before, look_s=look_s)
 
     async def aclose(self) -> None:
         """Close all subscriptions and connections."""

@@ -3,6 +3,8 @@
 
 from typing import Any
 
+from sessioncast_shared.providers import FailureReason
+
 
 class SessioncastError(Exception):
     """Base of everything the client raises on purpose."""
@@ -71,6 +73,10 @@ class Forbidden(ProblemError):
     """403: the project is yours, this in it is not."""
 
 
+class SecurityViolation(ProblemError):
+    """403: the session is another user's, or an id is bound to another session. The server keeps it in the audit."""
+
+
 class NotFound(ProblemError):
     """404: missing, or not yours to know of."""
 
@@ -116,7 +122,16 @@ class CommitUnknown(ProblemError):
 
 
 class SessionBeingModified(ProblemError):
-    """409: somebody else is changing the session, and kept at it until the deadline."""
+    """409: somebody else is changing the session, and kept at it until the deadline.
+
+    Attributes:
+        ahead: how many wait for a turn before the one that was refused; None where it was no turn that was asked for.
+    """
+
+    def __init__(self, status: int, document: dict[str, Any], *, retry_after: float | None = None) -> None:
+        super().__init__(status, document, retry_after=retry_after)
+        ahead = document.get("ahead")
+        self.ahead: int | None = ahead if isinstance(ahead, int) else None
 
 
 class IllegalTransition(ProblemError):
@@ -141,3 +156,20 @@ class SessionReplaced(ProblemError):
     def __init__(self, status: int, document: dict[str, Any], *, retry_after: float | None = None) -> None:
         super().__init__(status, document, retry_after=retry_after)
         self.replaced_by: str | None = document.get("replaced_by")
+
+
+class ResumeFailed(SessioncastError):
+    """The provider did not resume an id. Raised by what `attempt.run` calls, and by `attempt.run` when it gives up.
+
+    Attributes:
+        reason: `not_found` and `corrupted` are for good; `locked`, `timeout` and `other` are worth another try.
+    """
+
+    def __init__(self, reason: FailureReason | str, detail: str = "") -> None:
+        """`detail` is for people and stays here.
+
+        Raises:
+            ValueError: there is no such reason.
+        """
+        self.reason = FailureReason(reason)
+        super().__init__(f"{self.reason}: {detail}" if detail else str(self.reason))

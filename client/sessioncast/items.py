@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from sessioncast_shared.events import Event
+from sessioncast_shared.providers import ProviderSession
 from sessioncast_shared.resources import Session, Task
 
 OpenState = Literal["resumed", "snapshot", "gap"]
@@ -42,12 +43,12 @@ class Snapshot:
     """The present state of everything the filter covers; it replaces whatever was known before.
 
     Attributes:
-        resources: tasks, live sessions and others; never output, but each session's `output_seq`.
+        resources: tasks, live sessions, heads of their chains and others; no output, but each session's `output_seq`.
         position: events after it are still to come, those up to it are in the snapshot.
         too_large: there are too many to send; `resources` is empty and what is there is read from the paths in `read`.
     """
 
-    resources: tuple[Task | Session | OtherResource, ...]
+    resources: tuple[Task | Session | ProviderSession | OtherResource, ...]
     position: str
     too_large: bool = False
     read: tuple[str, ...] = ()
@@ -61,6 +62,11 @@ class Snapshot:
     def sessions(self) -> list[Session]:
         """The live sessions in it."""
         return [resource for resource in self.resources if isinstance(resource, Session)]
+
+    @property
+    def provider_sessions(self) -> list[ProviderSession]:
+        """The heads of the live sessions' chains."""
+        return [resource for resource in self.resources if isinstance(resource, ProviderSession)]
 
 
 @dataclass(frozen=True, slots=True)

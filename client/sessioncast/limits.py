@@ -14,6 +14,10 @@ class Limits:
         backoff_base_s: the first repetition comes after at most so long, each further one after at most twice that.
         backoff_cap_s: no repetition waits longer, unless the server asked for it.
         retry_after_cap_s: a longer wait than this is not believed, whoever asks for it.
+        lease_s: an open provider session is given up by the server after so long without a sign of this client, which
+            gives one three times as often.
+        close_s: a provider session that is left goes on trying to tell the server for so long.
+        turn_s: the longest wait for a turn that the server may have for one who names none.
         idle_s: a stream on which nothing was heard for so long is dead (the server's heartbeat is 15 s).
         frame_bytes: a longer frame or event ends the stream with a `ProtocolError`.
     """
@@ -24,5 +28,8 @@ class Limits:
     backoff_base_s: float = 0.25
     backoff_cap_s: float = 10.0
     retry_after_cap_s: float = 300.0
+    lease_s: float = 60.0
+    close_s: float = 30.0
+    turn_s: float = 60.0
     idle_s: float = 35.0
     frame_bytes: int = 64 * 2**20

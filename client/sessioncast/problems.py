@@ -13,6 +13,7 @@ BY_CODE: dict[str, type[ProblemError]] = {
     Code.SESSION_BUSY: errors.SessionBeingModified,
     Code.SESSION_REPLACED: errors.SessionReplaced,
     Code.SESSION_DELETED: errors.SessionDeleted,
+    Code.SECURITY_VIOLATION: errors.SecurityViolation,
     Code.ILLEGAL_TRANSITION: errors.IllegalTransition,
     Code.FENCED: errors.Fenced,
     Code.MODEL_NOT_FOUND: errors.ModelNotFound,

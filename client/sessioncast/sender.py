@@ -41,12 +41,15 @@ class Sender:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         deadline_s: float | None = None,
+        attempt_s: float | None = None,
+        final: tuple[type[ProblemError], ...] = (),
     ) -> Answer:
         """The server's answer, a 2xx.
 
         Args:
             body: JSON value.
-            deadline_s: instead of the limits' own.
+            deadline_s, attempt_s: instead of the limits' own.
+            final: refusals that are not repeated, whatever they say of themselves.
 
         Raises:
             ProblemError: the server refused for good, or kept refusing until the deadline.
@@ -60,6 +63,7 @@ class Sender:
             content = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
         loop = asyncio.get_running_loop()
         backoff = Backoff(self._limits)
+        whole_s = self._limits.attempt_s if attempt_s is None else attempt_s
         ends = loop.time() + (self._limits.deadline_s if deadline_s is None else deadline_s)
         refusal: ProblemError | None = None
         while True:
@@ -68,7 +72,7 @@ class Sender:
             left_s = max(ends - loop.time(), 0.001)
             try:
                 answer = await self._attempt(
-                    method, path, min(left_s, self._limits.attempt_s), query=query, content=content, headers=sent
+                    method, path, min(left_s, whole_s), query=query, content=content, headers=sent
                 )
                 if 200 <= answer.status < 300:
                     return answer
@@ -76,13 +80,13 @@ class Sender:
                     raise ProtocolError(answer.url, f"an answer with status {answer.status}")
                 raise answer.problem()
             except ProblemError as error:
-                if not error.retryable:
+                if not error.retryable or isinstance(error, final):
                     raise
                 asked_s, failure = error.retry_after, error
                 refusal = error
             except ConnectionLost as error:
                 # An attempt that had less than its time says nothing of the server, whose last word was another.
-                failure = refusal if refusal is not None and left_s < self._limits.attempt_s else error
+                failure = refusal if refusal is not None and left_s < whole_s else error
             wait_s = backoff.next_s(asked_s)
             if loop.time() + wait_s >= ends:
                 raise failure

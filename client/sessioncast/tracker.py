@@ -8,6 +8,7 @@ from sessioncast.frames import Events, Frame, Goodbye, Moved, Ready, ResyncNotic
 from sessioncast.items import Item, Opened, OpenState, OtherResource, Resync, Snapshot
 from sessioncast_shared.events import Event
 from sessioncast_shared.position import BadPositionError, Position
+from sessioncast_shared.providers import ProviderSession
 from sessioncast_shared.resources import Session, Task
 
 SnapshotWish = Literal["auto", "always", "never"]
@@ -102,12 +103,14 @@ class Tracker:
         snapshot = Snapshot(resources, frame.position, frame.read is not None, frame.read or ())
         return [(snapshot, frame.position)]
 
-    def _resource(self, page: Any) -> Task | Session | OtherResource:
+    def _resource(self, page: Any) -> Task | Session | ProviderSession | OtherResource:
         match page:
             case {"kind": "task", "data": data}:
                 return validated(Task, data, self._url)
             case {"kind": "session", "data": data}:
                 return validated(Session, data, self._url)
+            case {"kind": "provider", "data": data}:
+                return validated(ProviderSession, data, self._url)
             case {"kind": str(kind), "data": dict(data)}:
                 return OtherResource(kind, data)
         raise ProtocolError(self._url, "a snapshot of something that is no resource")

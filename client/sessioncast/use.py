@@ -1,0 +1,241 @@
+"""One use of a provider: what is told of it, the lease it lives by, and its end."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from sessioncast.agent import AgentSession
+from sessioncast.errors import ConnectionLost, ProblemError, ProtocolError, SessioncastError
+from sessioncast.limits import Limits
+from sessioncast.providers import Fingerprint, Providers
+from sessioncast.shielding import to_the_end
+from sessioncast_shared.providers import ProviderSession, ProviderState
+from sessioncast_shared.resources import Session
+
+_PAUSE_S = 1.0
+"""Between renewals that failed; the lease is running out, so this is short."""
+
+
+class Use:
+    """An open provider session. It is opened and closed by `client.iteration` and `client.resumable`.
+
+    Attributes:
+        id: of the provider session; the provider does not know it.
+        session_id: of the session it belongs to.
+        provider_session_id: the newest id: the provider's own, or until that is known the one to begin with.
+        resume_id: that the provider is to resume, None: begin afresh.
+        fence: that it is written under, None where nobody is fenced off.
+        lost: why the server will not have it any more, None while it will. The next `record` raises it.
+    """
+
+    def __init__(
+        self,
+        providers: Providers,
+        limits: Limits,
+        opened: ProviderSession,
+        *,
+        fence: int | None,
+        agent: AgentSession,
+        lease_s: float,
+    ) -> None:
+        self.id = opened.id
+        self.session_id = opened.session_id
+        self.provider_session_id = opened.provider_session_id
+        self.resume_id = opened.resumed_from
+        self.fence = fence
+        self.lost: SessioncastError | None = None
+        self._providers = providers
+        self._limits = limits
+        self._agent = agent
+        self._every_s = lease_s / 3
+        self._closed = False
+        self._given_out = False
+        self._cost_usd: float | None = None
+        # What the server has not confirmed yet; the end carries it once more. Totals and ids bear repeating.
+        self._untold: dict[str, Any] = {}
+        self._telling = asyncio.Lock()
+        agent.set(self.provider_session_id)
+        self._renewal = asyncio.create_task(self._renew())
+
+    @property
+    def given_out(self) -> bool:
+        """Whether the provider told its id: it has this session, whatever happens afterwards."""
+        return self._given_out
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What it cost so far, None where nobody told."""
+        return self._cost_usd
+
+    async def record(
+        self,
+        *,
+        provider_session_id: str | None = None,
+        tokens: int | None = None,
+        cached_tokens: int | None = None,
+        turns: int | None = None,
+        cost_usd: float | None = None,
+        structure_fingerprint: Fingerprint | None = None,
+    ) -> ProviderSession:
+        """Tell the server at once; when this returns it is kept, whatever becomes of this process.
+
+        Args:
+            provider_session_id: that the provider gave out, also when it is the same as before.
+            tokens, cached_tokens, turns, cost_usd: totals of this use so far.
+            structure_fingerprint: of the files that it leaves.
+
+        Raises:
+            Fenced: somebody else has taken the session over.
+            ConnectionLost: the server was away until the deadline; what was to be told is told again at the end.
+            RuntimeError: it is closed.
+        """
+        if self._closed:
+            raise RuntimeError(f"the provider session {self.id} is closed")
+        if provider_session_id is not None:
+            self._given_out = True
+            self._renamed(provider_session_id)
+        self._cost_usd = self._cost_usd if cost_usd is None else cost_usd
+        usage = {"tokens": tokens, "cached_tokens": cached_tokens, "turns": turns, "cost_usd": cost_usd}
+        usage = {name: total for name, total in usage.items() if total is not None}
+        news: dict[str, Any] = {
+            "new_provider_session_id": provider_session_id,
+            "structure_fingerprint": structure_fingerprint,
+        }
+        async with self._telling:
+            before = dict(self._untold)
+            self._untold |= {name: value for name, value in news.items() if value is not None}
+            if usage:
+                self._untold["usage"] = {**before.get("usage", {}), **usage}
+            if self.lost is not None:
+                raise self.lost
+            try:
+                row = await self._providers.patch(self.id, fence=self.fence, **self._untold)
+            except ProblemError as error:
+                if not _passes(error):
+                    # Said again it would be refused again, and take the end with it.
+                    self._untold = before
+                raise
+            self._untold = {}
+        return row
+
+    async def begin_afresh(self) -> None:
+        """There is nothing to resume any more: learn the id to begin with."""
+        self.resume_id = None
+        row = await self._providers.patch(self.id, fence=self.fence)
+        self._renamed(row.provider_session_id)
+
+    def resumes(self, provider_session_id: str) -> None:
+        """The id to try now."""
+        self.resume_id = provider_session_id
+        self._renamed(provider_session_id)
+
+    async def close(
+        self, error: BaseException | None, *, spoiled: bool, saved: Mapping[str, float] | None = None
+    ) -> None:
+        """Tell the server that it ended, for at most `Limits.close_s`, also while the caller is being cancelled.
+
+        It is told without a fence: who was taken over may still say what it used, and the chain is not his any more.
+
+        Args:
+            error: that the caller is left with: it goes on, with a note if the server could not be told.
+            spoiled: the id is not to be resumed.
+
+        Raises:
+            SessioncastError: the server could not be told, and there is no other error. It finds out by the lease.
+            CancelledError: the caller was cancelled meanwhile, and there is no other error.
+        """
+        self._closed = True
+        self._agent.restore()
+        try:
+            await to_the_end(self._end(spoiled=spoiled, saved=saved))
+        except SessioncastError as failure:
+            if error is None:
+                raise
+            error.add_note(f"The provider session {self.id} could not be closed either: {failure}")
+        except asyncio.CancelledError:
+            if error is None:
+                raise
+
+    async def _end(self, *, spoiled: bool, saved: Mapping[str, float] | None) -> None:
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + self._limits.close_s
+        self._renewal.cancel()
+        await asyncio.wait({self._renewal})
+        try:
+            async with asyncio.timeout_at(ends):
+                await self._telling.acquire()
+        except TimeoutError as error:
+            raise SessioncastError("what was to be recorded is still on its way") from error
+        try:
+            await self._providers.patch(
+                self.id,
+                ended=True,
+                is_resumable=False if spoiled else None,
+                saved=saved,
+                deadline_s=max(ends - loop.time(), 0.001),
+                **self._untold,
+            )
+        finally:
+            self._telling.release()
+
+    async def _renew(self) -> None:
+        pause_s = self._every_s
+        while True:
+            await asyncio.sleep(pause_s)
+            pause_s = min(_PAUSE_S, self._every_s)
+            try:
+                row = await self._providers.patch(self.id, fence=self.fence, deadline_s=self._every_s)
+            except (ConnectionLost, ProtocolError):
+                continue
+            except ProblemError as error:
+                if _passes(error):
+                    continue
+                self.lost = error
+                return
+            if row.state is not ProviderState.OPEN:
+                # The lease was lost, to a sleeping machine for instance. What is recorded counts all the same, until
+                # somebody else has a turn; there is only nothing left to renew.
+                return
+            pause_s = self._every_s
+
+    def _renamed(self, provider_session_id: str) -> None:
+        self.provider_session_id = provider_session_id
+        self._agent.set(provider_session_id)
+
+
+async def begin(
+    providers: Providers,
+    limits: Limits,
+    session: Session | str,
+    operation: str,
+    *,
+    fence: int | None,
+    agent: Any,
+    lease_s: float | None,
+    **wishes: Any,
+) -> Use:
+    """Open a provider session, and keep its lease from now on.
+
+    Cancelled in the middle it waits for the answer, for at most `Limits.close_s`, and closes what was opened.
+    """
+    lease_s = limits.lease_s if lease_s is None else lease_s
+    asking = asyncio.ensure_future(providers.open(session, operation, fence=fence, lease_s=lease_s, **wishes))
+    try:
+        opened = await asyncio.shield(asking)
+    except asyncio.CancelledError:
+        with contextlib.suppress(SessioncastError, TimeoutError):
+            await to_the_end(_undo(providers, limits, asking))
+        raise
+    return Use(providers, limits, opened, fence=fence, agent=AgentSession(agent), lease_s=lease_s)
+
+
+async def _undo(providers: Providers, limits: Limits, asking: "asyncio.Future[ProviderSession]") -> None:
+    async with asyncio.timeout(limits.close_s):
+        opened = await asking
+        await providers.patch(opened, ended=True, is_resumable=False)
+
+
+def _passes(error: ProblemError) -> bool:
+    """Whether the same may be said again later."""
+    return error.retryable or error.status >= 500
