@@ -10,6 +10,7 @@ import structlog
 from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp
 
+from sessioncast_server.audit.api import AuditApi
 from sessioncast_server.auth.openmode import OriginGuard, cors
 from sessioncast_server.broker.base import Announcement, Broker
 from sessioncast_server.channels import life
@@ -43,19 +44,27 @@ from sessioncast_server.parts import (
     make_authenticator,
     make_broker,
     make_lookups,
+    make_waiting_room,
     outlet_terms,
+    resume_terms,
     snapshot_limits,
     websocket_limits,
 )
 from sessioncast_server.projects.api import ProjectsApi
 from sessioncast_server.projects.service import project_exists
+from sessioncast_server.providers.api import ProvidersApi
+from sessioncast_server.providers.keeper import Keeper
+from sessioncast_server.providers.meter import Meter as ProvidersMeter
+from sessioncast_server.providers.metrics_api import MetricsApi
+from sessioncast_server.providers.snapshots import snapshot_heads
+from sessioncast_server.providers.totals import export_uses
 from sessioncast_server.sessions.api import SessionsApi
 from sessioncast_server.sessions.availability import mark_sessions
 from sessioncast_server.sessions.bulk_api import BulkApi
 from sessioncast_server.sessions.export_api import ExportApi
+from sessioncast_server.sessions.listing import live_by_phase
 from sessioncast_server.sessions.meter import Meter
 from sessioncast_server.sessions.output import fill_output
-from sessioncast_server.sessions.service import live_by_phase
 from sessioncast_server.sessions.settling import settle_all
 from sessioncast_server.sessions.snapshots import sessions_of_project, snapshot_sessions
 from sessioncast_server.sessions.start import Terms
@@ -67,6 +76,7 @@ from sessioncast_server.transports.events import EventsApi
 from sessioncast_server.transports.poll import Poll, PollLimits
 from sessioncast_server.transports.target import Targets
 from sessioncast_server.transports.websocket import WebSocketApi
+from sessioncast_server.versions.api import VersionsApi
 from sessioncast_server.web import openapi
 from sessioncast_server.web.endpoint import Endpoint, router, routes
 from sessioncast_server.web.inputs import Limits
@@ -95,7 +105,7 @@ class Application:
         self.flags = FlagView(self.database, settings.flags_refresh_s)
         self._broker = broker or make_broker(settings, self.metrics)
         snapshots = Snapshots(
-            [(Kind.TASK, snapshot_tasks), (Kind.SESSION, snapshot_sessions)],
+            [(Kind.TASK, snapshot_tasks), (Kind.SESSION, snapshot_sessions), (Kind.PROVIDER, snapshot_heads)],
             snapshot_limits(settings),
         )
         self.hub = Hub(
@@ -125,6 +135,8 @@ class Application:
         )
         self._reader = Reader(self.database, wait_s=settings.min_position_wait_s)
         self._lookups = make_lookups(settings, self.hub, self._reader, self.metrics)
+        self._providers = ProvidersMeter(self.metrics)
+        self._room = make_waiting_room(settings, self.database, self._providers)
         self._tasks: list[asyncio.Task[None]] = []
         self.asgi = self._wrap()
 
@@ -155,6 +167,7 @@ class Application:
             keep_events=self._settings.log_keep_events,
             answers_s=self._settings.idempotency_ttl_s,
         )
+        keeper = Keeper(self.database, self._providers, look_s=self._settings.lease_look_s, ended=self._room.nudge)
         self._tasks = [
             asyncio.create_task(endlessly(retention.run_for_ever), name="retention"),
             asyncio.create_task(endlessly(lambda: watch_loop(self.metrics)), name="loop lag"),
@@ -162,6 +175,7 @@ class Application:
             asyncio.create_task(endlessly(self._sockets.look_after), name="sockets"),
             asyncio.create_task(endlessly(lambda: watch_size(self.metrics, self._size)), name="size"),
             asyncio.create_task(endlessly(self.flags.run_for_ever), name="flags"),
+            asyncio.create_task(endlessly(keeper.run_for_ever), name="leases"),
             asyncio.create_task(self._settle(), name="settling"),
         ]
         gc.collect()
@@ -170,6 +184,7 @@ class Application:
     async def drain(self) -> None:
         """Be not ready, and say goodbye to every stream."""
         self.health.drain()
+        self._room.drain()
         await self.hub.drain()
         self.admission.drain()
         await self._sockets.drain()
@@ -181,6 +196,7 @@ class Application:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
+            await self._room.close()
             await self._lookups.close()
             await self.hub.close()
         finally:
@@ -207,7 +223,20 @@ class Application:
                 chunk=settings.bulk_chunk,
                 patience_s=settings.lock_timeout_s,
             ).endpoints(),
-            *ExportApi(database).endpoints(),
+            *ExportApi(database, export_uses).endpoints(),
+            *ProvidersApi(
+                mutator,
+                reader,
+                self._room,
+                terms=resume_terms(settings),
+                meter=self._providers,
+                lease_s=settings.provider_lease_s,
+                wait_s=settings.resume_wait_s,
+                structure_max=settings.structure_max_bytes,
+            ).endpoints(),
+            *MetricsApi(reader).endpoints(),
+            *VersionsApi(mutator, reader).endpoints(),
+            *AuditApi(reader).endpoints(),
             *FlagsApi(mutator, database, self.flags, changed=self._flag_changed, metrics=self.metrics).endpoints(),
             *events.endpoints(),
             *observe_api.endpoints(self.health, self.metrics),

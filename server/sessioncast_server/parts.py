@@ -12,14 +12,19 @@ from sessioncast_server.channels.channel import ChannelLimits
 from sessioncast_server.channels.hub import Hub, HubLimits
 from sessioncast_server.channels.snapshot import SnapshotLimits
 from sessioncast_server.channels.watch import Watches
+from sessioncast_server.db.database import Database
 from sessioncast_server.exchange.reader import Reader
 from sessioncast_server.observe.metrics import Metrics
+from sessioncast_server.providers.meter import Meter
+from sessioncast_server.providers.resume import Terms
+from sessioncast_server.providers.rules import ResumeTerms
 from sessioncast_server.sessions.lookup import Lookups
 from sessioncast_server.settings import Settings
 from sessioncast_server.transports.admission import Admission, AdmissionLimits
 from sessioncast_server.transports.conversation import WebSocketLimits
 from sessioncast_server.transports.descriptors import connections_bound, raise_descriptor_limit
 from sessioncast_server.transports.outlet import OutletTerms
+from sessioncast_server.turns.waiting import WaitingRoom
 
 _REQUESTS = 128
 """Connections that streams leave for requests."""
@@ -160,4 +165,21 @@ def websocket_limits(settings: Settings) -> WebSocketLimits:
         auth_timeout_s=settings.ws_auth_timeout_s,
         subscriptions_max=settings.ws_subscriptions_max,
         ping_s=settings.ws_ping_s,
+    )
+
+
+def resume_terms(settings: Settings) -> Terms:
+    """On what terms sessions are resumed."""
+    resume = ResumeTerms(settings.resume_stale_s, settings.resume_failures_max, settings.resume_changed_share)
+    return Terms(resume, turn_lease_s=settings.turn_lease_s, waiter_lease_s=settings.waiter_lease_s)
+
+
+def make_waiting_room(settings: Settings, database: Database, meter: Meter) -> WaitingRoom:
+    """Where requests wait for their turn."""
+    return WaitingRoom(
+        database,
+        look_s=settings.turn_look_s,
+        renew_s=settings.waiter_lease_s / 3,
+        limit=settings.turns_waiting_max,
+        waiting=meter.waiting,
     )

@@ -44,7 +44,11 @@ class Problem(Exception):  # noqa: N818  the field's word (RFC 9457)
         detail: the text for people; an exact one where the interface promises one.
         retry_after: seconds for the `Retry-After` header, or None.
         fields: further members of the document, by code.
+        keeps: whether what its transaction wrote is kept, though it refuses: a line of the audit trail, and nothing
+            else may have been written.
     """
+
+    keeps = False
 
     def __init__(self, status: int, code: Code, detail: str, *, retry_after: int | None = None, **fields: Any) -> None:
         super().__init__(f"{status} {code}: {detail}")

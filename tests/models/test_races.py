@@ -16,7 +16,7 @@ from sessioncast_server.models.service import check_model, delete_model, registe
 from sessioncast_server.problems import Problem
 from sessioncast_server.sessions.availability import mark_sessions
 from sessioncast_server.sessions.record import Place, Record
-from sessioncast_server.sessions.service import create_session
+from sessioncast_server.sessions.service import create_session, new_record
 from sessioncast_server.sessions.statements import LIVE_OF_PROJECT
 from support.gate import Gate
 from support.store import PROJECT, Store, add, opened
@@ -43,7 +43,8 @@ def _start(tx: WriteTx, task: str, name: str, hold: Hold = _go_on) -> Record:
     check_model(tx, PROJECT, name)
     hold(tx)
     place = Place(PROJECT, task, "run")
-    return create_session(tx, place, model={"name": name}, agent=None, metadata={}, user="ann", slotted=False)
+    record = new_record(tx, place, model={"name": name}, agent=None, metadata={}, user="ann", slotted=False)
+    return create_session(tx, record)
 
 
 def _delete(tx: WriteTx, name: str, hold: Hold = _go_on) -> int:

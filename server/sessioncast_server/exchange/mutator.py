@@ -7,8 +7,8 @@ from starlette.responses import Response
 
 from sessioncast_server.db.database import Database, Written
 from sessioncast_server.db.transaction import WriteTx
-from sessioncast_server.exchange.once import Ticket, claim, keep
-from sessioncast_server.problems import problem_of
+from sessioncast_server.exchange.once import Ticket, claim, give_back, keep
+from sessioncast_server.problems import Problem, problem_of
 from sessioncast_server.web.answer import Answer
 from sessioncast_server.web.cost import add_statements
 from sessioncast_server.web.endpoint import Call
@@ -57,8 +57,11 @@ class Mutator:
         except Exception as error:
             self._count(problem_of(error).code)
             raise
-        self._count(str(written.value.status))
         add_statements(call.request.scope, written.effort.statements)
+        if isinstance(written.value.note, Problem):
+            self._count(written.value.note.code)
+            raise written.value.note
+        self._count(str(written.value.status))
         return written
 
     def _ticket(self, call: Call, part: str) -> Ticket | None:
@@ -89,10 +92,22 @@ def _apply(
     tx: WriteTx, ticket: Ticket | None, fn: Callable[..., Answer], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Answer:
     if ticket is None:
-        return fn(tx, *args, **kwargs)
+        return _answer(tx, fn, args, kwargs)
     before = claim(tx, ticket)
     if before is not None:
         return before
-    answer = fn(tx, *args, **kwargs)
-    keep(tx, ticket, answer)
+    answer = _answer(tx, fn, args, kwargs)
+    if answer.status < 300:
+        keep(tx, ticket, answer)
+    else:
+        give_back(tx, ticket)
     return answer
+
+
+def _answer(tx: WriteTx, fn: Callable[..., Answer], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Answer:
+    try:
+        return fn(tx, *args, **kwargs)
+    except Problem as problem:
+        if not problem.keeps:
+            raise
+        return Answer(problem.status, note=problem)

@@ -34,6 +34,7 @@ _CLAIM = Text(
 _FORGET = Statement(
     delete(_KEY).where(_KEY.c.id == bindparam("key"), _KEY.c.created_at < bindparam("before", type_=UtcTime))
 )
+_GIVE_BACK = Statement(delete(_KEY).where(_KEY.c.id == bindparam("key")))
 _KEPT = Statement(select(_KEY).where(_KEY.c.id == bindparam("key")))
 _KEEP_SQL = """
 UPDATE idempotency_key SET
@@ -118,6 +119,11 @@ def keep(tx: WriteTx, ticket: Ticket, answer: Answer) -> None:
         answer=answer.body.decode(),
         channel=tx.staged[0].channel if tx.staged else None,
     )
+
+
+def give_back(tx: WriteTx, ticket: Ticket) -> None:
+    """Keep nothing: the answer is a refusal, though it changed something. The key may be used again."""
+    tx.run(_GIVE_BACK, key=ticket.id)
 
 
 def expire(tx: WriteTx, ttl_s: float, limit: int) -> int:

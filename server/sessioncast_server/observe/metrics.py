@@ -3,6 +3,8 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
+from sessioncast_server.observe.provider_metrics import ProviderMetrics
+
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -78,6 +80,7 @@ class Metrics:
         )
         self.lookup_cache = counter("lookup_cache", "Lookups, by what the cache made of them.", "outcome")
         self.lookup_cache_entries = gauge("lookup_cache_entries", "Answers to lookups kept in memory.")
+        self.providers = ProviderMetrics(registry)
         self._by_request: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._statements_by_request: dict[tuple[str, str], Histogram] = {}
 

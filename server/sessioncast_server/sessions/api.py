@@ -13,8 +13,9 @@ from sessioncast_server.exchange.mutator import Mutator, respond
 from sessioncast_server.exchange.queries import ReadQuery
 from sessioncast_server.exchange.reader import Reader, View, resource_view
 from sessioncast_server.jsontext import json_bytes
-from sessioncast_server.problems import Problem, invalid, problem_of
+from sessioncast_server.problems import Problem, problem_of
 from sessioncast_server.sessions import requests, service
+from sessioncast_server.sessions.listing import with_lost_models
 from sessioncast_server.sessions.lookup import Lookups
 from sessioncast_server.sessions.meter import Meter
 from sessioncast_server.sessions.outcomes import outcome_body, outcome_status
@@ -23,6 +24,7 @@ from sessioncast_server.sessions.start import Start, Terms, start_session
 from sessioncast_server.web.answer import Answer
 from sessioncast_server.web.endpoint import Call, Endpoint
 from sessioncast_server.web.etag import if_match_version, resource_etag
+from sessioncast_server.web.inputs import fence_of
 from sessioncast_shared import resources, texts
 from sessioncast_shared.codes import Code
 
@@ -169,10 +171,7 @@ def _create_failed(error: DatabaseError) -> Exception:
 
 def _hold(call: Call) -> service.Hold:
     headers = call.request.headers
-    fence = headers.get("x-session-fence")
-    if fence is not None and not (fence.isascii() and fence.isdecimal() and len(fence) < 19):
-        raise invalid("X-Session-Fence", "must be a whole number")
-    return service.Hold(None if fence is None else int(fence), if_match_version(headers.get("if-match")))
+    return service.Hold(fence_of(headers), if_match_version(headers.get("if-match")))
 
 
 def _start(tx: WriteTx, task_id: str, wish: Start, user: str, visible: service.Visible, terms: Terms) -> Answer:
@@ -191,7 +190,7 @@ def _position(tx: ReadTx, channel: str) -> str:
 
 def _get(tx: ReadTx, session_id: str, visible: service.Visible) -> View:
     record = service.get_session(tx, session_id, visible)
-    (record,) = service.with_lost_models(tx, record.project_id, [record])
+    (record,) = with_lost_models(tx, record.project_id, [record])
     return resource_view(record.project_id, record.version, record.json())
 
 

@@ -1,6 +1,6 @@
 """A session as one JSON download: itself, its chain, what it printed and what it used."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from starlette.responses import Response, StreamingResponse
@@ -11,20 +11,24 @@ from sessioncast_server.db.database import Database
 from sessioncast_server.db.errors import UnavailableError
 from sessioncast_server.db.transaction import ReadTx
 from sessioncast_server.jsontext import json_bytes
+from sessioncast_server.sessions.listing import with_lost_models
 from sessioncast_server.sessions.output import output_page
-from sessioncast_server.sessions.service import Visible, get_session, with_lost_models
+from sessioncast_server.sessions.service import Visible, get_session
 from sessioncast_server.web.endpoint import Call, Endpoint
 from sessioncast_server.web.etag import resource_etag
 
 _PAGE = 1000
-_NOTHING_USED = {"total_tokens": 0, "total_cached_tokens": 0, "total_turns": 0, "total_cost": 0, "cost_known": True}
+
+Uses = Callable[[ReadTx, str], dict[str, Any]]
+"""`chain` and `usage` of a session; they are another feature's."""
 
 
 class ExportApi:
     """The endpoint of downloads. Output is only ever appended, so pages read one after another are one document."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, uses: Uses) -> None:
         self._database = database
+        self._uses = uses
 
     def endpoints(self) -> list[Endpoint]:
         """The endpoint table."""
@@ -34,7 +38,7 @@ class ExportApi:
     async def export(self, call: Call) -> Response:
         """GET: `{"session", "chain", "usage", "output"}`."""
         session_id = call.uuid("session_id")
-        document, last, state = await self._database.read(_read, session_id, call.principal.may_see)
+        document, last, state = await self._database.read(_read, session_id, call.principal.may_see, self._uses)
         headers = state | {
             "Content-Disposition": f'attachment; filename="session-{session_id}.json"',
             "X-Request-Id": call.request_id,
@@ -54,10 +58,10 @@ class ExportApi:
         yield b"]}"
 
 
-def _read(tx: ReadTx, session_id: str, visible: Visible) -> tuple[bytes, int, dict[str, str]]:
+def _read(tx: ReadTx, session_id: str, visible: Visible, uses: Uses) -> tuple[bytes, int, dict[str, str]]:
     record = get_session(tx, session_id, visible)
     (record,) = with_lost_models(tx, record.project_id, [record])
-    document: dict[str, Any] = {"session": record.resource(), "chain": [], "usage": _NOTHING_USED}
+    document = {"session": record.resource(), **uses(tx, session_id)}
     body, head = json_bytes(document), head_of(tx, record.project_id)
     state = {"X-Position": f"{head.epoch}:{head.offset}", "ETag": resource_etag(record.version, body)}
     return body, record.output_seq, state

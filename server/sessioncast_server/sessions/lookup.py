@@ -14,9 +14,10 @@ from sessioncast_server.db.transaction import ReadTx
 from sessioncast_server.exchange.reader import Reader, View, list_view, min_position, shown_answer
 from sessioncast_server.observe.metrics import Metrics
 from sessioncast_server.problems import Problem, not_found
+from sessioncast_server.sessions.listing import list_sessions, with_lost_models
 from sessioncast_server.sessions.record import Record
 from sessioncast_server.sessions.requests import SessionsQuery
-from sessioncast_server.sessions.service import Visible, list_sessions, with_lost_models
+from sessioncast_server.sessions.service import Visible
 from sessioncast_server.tasks.service import get_task
 from sessioncast_server.web.cost import add_statements
 from sessioncast_server.web.endpoint import Call
@@ -30,7 +31,8 @@ _LIMIT = SessionsQuery().limit
 _ANY = "*"
 
 # That the model of a deleted session is gone is told by the model's event alone, which has no task.
-_AUDITED = Audience(Filter(kinds=(Kind.MODEL.value, Kind.OUTPUT.value, Kind.SESSION.value)))
+_SHOWN = (Kind.OUTPUT.value, Kind.PROVIDER.value, Kind.SESSION.value)
+_AUDITED = Audience(Filter(kinds=(Kind.MODEL.value, *_SHOWN)))
 
 
 class Lookups:
@@ -147,7 +149,7 @@ def show_sessions(tx: ReadTx, task_id: str, query: SessionsQuery, visible: Visib
 
 
 def _of_task(task_id: str) -> Audience:
-    return Audience(Filter(tasks=(task_id,), kinds=(Kind.OUTPUT.value, Kind.SESSION.value)))
+    return Audience(Filter(tasks=(task_id,), kinds=_SHOWN))
 
 
 def _key(task_id: str, query: SessionsQuery) -> Key:

@@ -39,6 +39,7 @@ class Record:
     deleted_by: str | None = None
     replaced_by: str | None = None
     model_available: bool = True
+    head_row_id: str | None = None
     _json: bytes | None = field(default=None, init=False, repr=False, compare=False)
 
     @property

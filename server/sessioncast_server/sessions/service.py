@@ -10,7 +10,6 @@ import orjson
 from sessioncast_server.db.errors import ConflictError
 from sessioncast_server.db.ids import new_id
 from sessioncast_server.db.transaction import ReadTx, Staged, WriteTx
-from sessioncast_server.models.service import missing_models
 from sessioncast_server.problems import Problem, invalid, not_found, stale
 from sessioncast_server.sessions import refusals, statements
 from sessioncast_server.sessions.record import Place, Record
@@ -36,30 +35,8 @@ class Hold:
     versions: frozenset[int] | None = None
 
 
-def create_session(
-    tx: WriteTx,
-    place: Place,
-    *,
-    model: dict[str, Any],
-    agent: Any,
-    metadata: dict[str, Any],
-    user: str,
-    session_id: str | None = None,
-    after: Record | None = None,
-    beside: Record | None = None,
-    slotted: bool = True,
-) -> Record:
-    """A new session, and its event.
-
-    Args:
-        after: the one it replaces. A phase's fence never falls, whichever of its sessions one asks.
-        beside: the newest of those that it joins; it is newer, whatever the clocks of two nodes say.
-        slotted: whether it takes the slot of its place, of which there is one.
-    """
-    record = new_record(
-        tx, place, model=model, agent=agent, metadata=metadata, user=user,
-        session_id=session_id, after=after, beside=beside, slotted=slotted,
-    )  # fmt: skip
+def create_session(tx: WriteTx, record: Record) -> Record:
+    """A new session (`new_record`), and its event."""
     tx.run(statements.INSERT, **record.columns())
     emit(tx, EventType.SESSION_CREATED, record)
     return record
@@ -78,7 +55,13 @@ def new_record(
     beside: Record | None = None,
     slotted: bool = True,
 ) -> Record:
-    """As `create_session`, without writing it."""
+    """A session to be created.
+
+    Args:
+        after: the one it replaces. A phase's fence never falls, whichever of its sessions one asks.
+        beside: the newest of those that it joins; it is newer, whatever the clocks of two nodes say.
+        slotted: whether it takes the slot of its place, of which there is one.
+    """
     at = tx.now if after is None else _after(tx, after)
     if beside is not None:
         at = max(at, beside.created_at + timedelta(microseconds=1))
@@ -131,21 +114,107 @@ def hold_session(tx: WriteTx, session_id: str, hold: Hold, visible: Visible) -> 
         Problem: 404; 409 `session_replaced`, `session_deleted`, `fenced`; 412.
         LockTimeoutError: another transaction kept the row for too long.
     """
+    record = lock_session(tx, session_id, visible)
+    check_live(record)
+    check_fence(record, hold.fence)
+    if hold.versions is not None and record.version not in hold.versions:
+        raise stale()
+    return record
+
+
+def lock_session(tx: WriteTx, session_id: str, visible: Visible) -> Record:
+    """The session, locked, deleted or not.
+
+    Raises:
+        Problem: 404.
+        LockTimeoutError: another transaction kept the row for too long.
+    """
     row = tx.locked(statements.LOCK, session_id=session_id)
     if row is None or not visible(row.project_id):
         raise not_found()
-    record = Record(*row)
+    return Record(*row)
+
+
+def check_live(record: Record) -> None:
+    """Let on who writes to a session that is there.
+
+    Raises:
+        Problem: 409 `session_replaced`, `session_deleted`.
+    """
     if record.replaced_by is not None:
         raise refusals.session_replaced(record)
     if record.deleted_at is not None:
         raise refusals.session_deleted(record)
-    if hold.fence is not None and hold.fence != record.fence:
-        if hold.fence > record.fence:
-            raise invalid("X-Session-Fence", f"is ahead of the session's fence, {record.fence}")
-        raise refusals.fenced(record)
-    if hold.versions is not None and record.version not in hold.versions:
-        raise stale()
-    return record
+
+
+def check_fence(record: Record, fence: int | None) -> None:
+    """Let a holder on who has the session's fence, or names none.
+
+    Raises:
+        Problem: 409 `fenced`; 422 for a fence that there was never.
+    """
+    if fence is None or fence == record.fence:
+        return
+    if fence > record.fence:
+        raise invalid("X-Session-Fence", f"is ahead of the session's fence, {record.fence}")
+    raise refusals.fenced(record)
+
+
+def fenced(record: Record) -> Problem:
+    """The refusal of one who has lost the session."""
+    return refusals.fenced(record)
+
+
+def take_over(tx: WriteTx, record: Record) -> Record:
+    """A resumed session, which the caller has locked: the fence rises, and a terminal one is `pending` again.
+
+    Raises:
+        Problem: 422 `model_not_found`, when its model was deleted.
+    """
+    return _resumed(tx, record, fence=record.fence + 1)
+
+
+def revive(tx: WriteTx, record: Record) -> Record:
+    """As `take_over`, but nobody loses the session: for branches. Nothing is written for an active one."""
+    return record if record.state.active else _resumed(tx, record, fence=record.fence)
+
+
+def _resumed(tx: WriteTx, record: Record, *, fence: int) -> Record:
+    if not record.model_available:
+        raise refusals.model_missing(record)
+    at = _after(tx, record)
+    changed = replace(record, fence=fence, updated_at=at, last_activity_at=max(at, record.last_activity_at))
+    if not record.state.active:
+        changed = replace(changed, status=Status.PENDING.value, version=record.version + 1, ended_at=None)
+    tx.run(
+        statements.RESUME,
+        session_id=record.id,
+        new_fence=changed.fence,
+        new_status=changed.status,
+        new_version=changed.version,
+        new_updated_at=changed.updated_at,
+        new_last_activity_at=changed.last_activity_at,
+        new_ended_at=changed.ended_at,
+    )
+    emit(tx, EventType.SESSION_RESUMED, changed)
+    return changed
+
+
+def record_use(tx: WriteTx, record: Record, head_row_id: str | None, head_id: str | None) -> Record:
+    """A provider was used for a session, which the caller has locked; the head of its chain is this one now.
+
+    Like output it does not raise the version, and whoever calls it tells of it.
+    """
+    at = max(tx.now, record.last_activity_at)
+    changed = replace(record, head_row_id=head_row_id, head_provider_session_id=head_id, last_activity_at=at)
+    tx.run(
+        statements.USE,
+        session_id=record.id,
+        new_head_row_id=head_row_id,
+        new_head_provider_session_id=head_id,
+        new_last_activity_at=at,
+    )
+    return changed
 
 
 def patch_session(tx: WriteTx, session_id: str, changes: dict[str, Any], *, hold: Hold, visible: Visible) -> Record:
@@ -208,49 +277,6 @@ def delete_session(tx: WriteTx, session_id: str, *, hold: Hold, user: str, visib
             return  # another one was faster: also gone
         raise
     remove_session(tx, record, EventType.SESSION_DELETED, user=user, replaced_by=None)
-
-
-def list_sessions(
-    tx: ReadTx,
-    task_id: str,
-    *,
-    limit: int,
-    phase: str | None = None,
-    debug: bool | None = None,
-    live: bool = True,
-    before: tuple[Any, str] | None = None,
-) -> list[Record]:
-    """At most `limit` sessions of a task, newest first, after the one with sort key `before`."""
-    params: dict[str, Any] = {}
-    conditions = {"live"} if live else set()
-    if phase is not None:
-        params["phase"] = phase
-    if debug is not None:
-        params["debug"] = debug
-    conditions |= params.keys()
-    if before is not None:
-        conditions.add("before_id")
-        params["before_at"], params["before_id"] = before
-    rows = tx.all(statements.list_of(frozenset(conditions)), task_id=task_id, limit=limit, **params)
-    return [Record(*row) for row in rows]
-
-
-def with_lost_models(tx: ReadTx, project_id: str, records: list[Record]) -> list[Record]:
-    """Records of a project, where also those that were deleted before their model was tell that it is gone.
-
-    A model's deletion marks live sessions only, which are few; of the others it is found out when they are read.
-    """
-    names = {record.model_name for record in records if record.deleted_at is not None and record.model_available}
-    missing = missing_models(tx, project_id, names) if names else ()
-    if not missing:
-        return records
-    return [replace(record, model_available=record.model_name not in missing) for record in records]
-
-
-def live_by_phase(tx: ReadTx, task_id: str) -> dict[str, Record]:
-    """A task's live sessions by phase; debug sessions under `<phase>.debug`."""
-    rows = list_sessions(tx, task_id, limit=100)
-    return {f"{record.phase}.debug" if record.debug else record.phase: record for record in rows}
 
 
 def remove_session(
@@ -332,3 +358,16 @@ def session_event(type_: EventType, record: Record, *, at: Any, data: bytes, sto
         updated_at=record.updated_at,
         version=record.version,
     )
+
+
+def head_rows(
+    tx: ReadTx, project_id: str, *, tasks: tuple[str, ...], sessions: tuple[str, ...], limit: int
+) -> list[str]:
+    """Ids of the provider sessions that head chains: of the sessions named, of the live ones of tasks; without any of
+    both, of the project's live ones."""
+    if not (tasks or sessions):
+        rows = tx.all(statements.HEADS_OF_PROJECT, project_id=project_id, limit=limit)
+    else:
+        rows = tx.all(statements.HEADS_OF_TASKS, ids=list(tasks), limit=limit) if tasks else []
+        rows += tx.all(statements.HEADS_OF_SESSIONS, ids=list(sessions), limit=limit) if sessions else []
+    return list(dict.fromkeys(row.head_row_id for row in rows))

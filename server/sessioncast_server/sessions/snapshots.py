@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from sessioncast_server.channels.audience import Audience
 from sessioncast_server.db.transaction import ReadTx
 from sessioncast_server.sessions import statements
+from sessioncast_server.sessions.listing import with_lost_models
 from sessioncast_server.sessions.record import Record
-from sessioncast_server.sessions.service import with_lost_models
 
 
 def snapshot_sessions(tx: ReadTx, project_id: str, audience: Audience, room: int) -> list[bytes]:

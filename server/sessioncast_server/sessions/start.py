@@ -23,7 +23,7 @@ from sessioncast_server.sessions import refusals
 from sessioncast_server.sessions.occupants import age, ask_occupants, settle
 from sessioncast_server.sessions.record import Place, Record
 from sessioncast_server.sessions.rules import Decision, OnConflict, Reason, decide, reason_of
-from sessioncast_server.sessions.service import Visible, create_session, remove_session
+from sessioncast_server.sessions.service import Visible, create_session, new_record, remove_session
 from sessioncast_server.tasks.service import get_task, lock_task
 from sessioncast_shared.events import EventType
 
@@ -138,6 +138,5 @@ def _decide(live: Record, difference: Difference, wish: Start) -> Decision:
 
 
 def _create(tx: WriteTx, place: Place, wish: Start, user: str, **rest: Any) -> Record:
-    return create_session(
-        tx, place, model=wish.model, agent=wish.agent, metadata=wish.metadata or {}, user=user, **rest
-    )
+    record = new_record(tx, place, model=wish.model, agent=wish.agent, metadata=wish.metadata or {}, user=user, **rest)
+    return create_session(tx, record)

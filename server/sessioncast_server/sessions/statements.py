@@ -91,6 +91,18 @@ _REMOVED = (
 )
 REMOVE = Statement(_REMOVED)
 REMOVE_AT_VERSION = Statement(_REMOVED.where(_SESSION.c.version == bindparam("old_version")).returning(*_ALL))
+RESUME = Statement(
+    update(_SESSION)
+    .where(_ID)
+    .values({name: bindparam(f"new_{name}") for name in ("fence", "status", "version")})
+    .values({name: bindparam(f"new_{name}", type_=UtcTime) for name in ("updated_at", "last_activity_at", "ended_at")})
+)
+USE = Statement(
+    update(_SESSION)
+    .where(_ID)
+    .values({name: bindparam(f"new_{name}") for name in ("head_row_id", "head_provider_session_id")})
+    .values(last_activity_at=bindparam("new_last_activity_at", type_=UtcTime))
+)
 GROW = Statement(
     update(_SESSION)
     .where(_ID)
@@ -130,6 +142,13 @@ LIVE_OF_TASKS = Statement(
     .limit(_LIMIT)
 )
 BY_IDS = Statement(select(*_ALL).where(any_of(_SESSION.c.id, bindparam("ids", type_=IdList))).limit(_LIMIT))
+_HEADED = _SESSION.c.head_row_id.is_not(None)
+_HEADS = select(_SESSION.c.head_row_id).order_by(_SESSION.c.id).limit(_LIMIT)
+HEADS_OF_PROJECT = Statement(_HEADS.where(_SESSION.c.project_id == bindparam("project_id"), _LIVE, _HEADED))
+HEADS_OF_TASKS = Statement(
+    _HEADS.where(any_of(_SESSION.c.task_id, bindparam("ids", type_=IdList)), _LIVE.self_group().is_(true()), _HEADED)
+)
+HEADS_OF_SESSIONS = Statement(_HEADS.where(any_of(_SESSION.c.id, bindparam("ids", type_=IdList)), _HEADED))
 
 _CHUNKS = (
     _OUTPUT.c.session_id == bindparam("session_id"),

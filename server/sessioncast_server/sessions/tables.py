@@ -13,7 +13,8 @@ class SessionRow(SQLModel, table=True):
 
     It is null once soft-deleted, and for what was started while `single_session_enabled` was off.
 
-    `model` is the whole model as JSON text, `agent` and `metadata` are JSON text too.
+    `model` is the whole model as JSON text, `agent` and `metadata` are JSON text too. `head_row_id` is the provider
+    session whose id `head_provider_session_id` is.
     """
 
     __tablename__ = "session"
@@ -67,6 +68,7 @@ class SessionRow(SQLModel, table=True):
     deleted_by: str | None = Field(sa_column=Column(Text))
     replaced_by: str | None = Field(max_length=36)
     model_available: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=true()))
+    head_row_id: str | None = Field(max_length=36)
 
 
 class OutputRow(SQLModel, table=True):

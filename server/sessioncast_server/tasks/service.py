@@ -46,6 +46,11 @@ _LISTS = {
     (True, False): Statement(_OF_PROJECT.where(_TITLED)),
     (True, True): Statement(_OF_PROJECT.where(_TITLED, _BEFORE)),
 }
+OF_MILESTONE = select(_TASK.c.id).where(
+    _TASK.c.project_id == bindparam("project_id"), _TASK.c.milestone == bindparam("milestone")
+)
+"""Ids of the tasks with a label, for statements of others."""
+
 _BY_ID = Statement(
     select(*_COLUMNS).where(any_of(_TASK.c.id, bindparam("ids", type_=IdList))).order_by(*_NEWEST).limit(_LIMIT)
 )

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, Index, Text
+from sqlalchemy import BigInteger, Column, Index, Text, text
 from sqlmodel import Field, SQLModel
 
 from sessioncast_server.db.types import UtcTime
@@ -15,6 +15,14 @@ class TaskRow(SQLModel, table=True):
     __table_args__ = (
         Index("ix_task_page", "project_id", "created_at", "id"),
         Index("ix_task_title", "project_id", "title", "created_at", "id"),
+        Index(
+            "ix_task_milestone",
+            "project_id",
+            "milestone",
+            "id",
+            sqlite_where=text("milestone IS NOT NULL"),
+            postgresql_where=text("milestone IS NOT NULL"),
+        ),
     )
 
     id: str = Field(primary_key=True, max_length=36)

@@ -80,6 +80,18 @@ def one_of_each(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]
     return [(name, value) for name, value in headers if name not in again] + joined
 
 
+def fence_of(headers: Headers) -> int | None:
+    """The holder's fence, None where none was sent.
+
+    Raises:
+        Problem: 422 for what is no whole number.
+    """
+    fence = headers.get("x-session-fence")
+    if fence is not None and not (fence.isascii() and fence.isdecimal() and len(fence) < 19):
+        raise invalid("X-Session-Fence", "must be a whole number")
+    return None if fence is None else int(fence)
+
+
 async def read_body(headers: Headers, receive: Receive, limits: Limits) -> bytes:
     """The whole body.
 

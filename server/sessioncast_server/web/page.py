@@ -30,8 +30,17 @@ def page_key(after: str | None) -> tuple[datetime, str] | None:
     return moment, str(id_)
 
 
-def page_of(rows: Sequence[Any], limit: int, resource: Callable[[Any], dict[str, Any]]) -> bytes:
-    """A page as JSON, from rows with `created_at` and `id` of which one more than the limit was read."""
-    last = rows[limit - 1] if len(rows) > limit else None
-    following = None if last is None else encode([last.created_at.isoformat(), last.id])
-    return json_bytes({"data": [resource(row) for row in rows[:limit]], "next": following})
+def page_of(
+    rows: Sequence[Any], limit: int, resource: Callable[[Any], dict[str, Any]], *, at: str = "created_at"
+) -> bytes:
+    """A page as JSON, from rows sorted by `at` and `id` of which one more than the limit was read."""
+    shown = [resource(row) for row in rows[:limit]]
+    return json_bytes({"data": shown, "next": following(rows, limit, at=at)})
+
+
+def following(rows: Sequence[Any], limit: int, *, at: str) -> str | None:
+    """The `next` of a page, None for the last one; rows as for `page_of`."""
+    if len(rows) <= limit:
+        return None
+    last = rows[limit - 1]
+    return encode([getattr(last, at).isoformat(), last.id])

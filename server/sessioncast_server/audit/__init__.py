@@ -1,0 +1,1 @@
+"""The audit trail: what was decided, tried and refused, and for whom."""

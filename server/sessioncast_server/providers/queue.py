@@ -1,0 +1,86 @@
+"""A request that is answered when it is its turn."""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from starlette.requests import ClientDisconnect
+
+from sessioncast_server.db.database import Written
+from sessioncast_server.db.errors import DatabaseError
+from sessioncast_server.exchange.mutator import Mutator
+from sessioncast_server.problems import Problem
+from sessioncast_server.providers.resume import Waiting
+from sessioncast_server.turns.waiting import WaitingRoom
+from sessioncast_server.web.answer import Answer
+from sessioncast_server.web.endpoint import Call
+from sessioncast_shared import texts
+from sessioncast_shared.codes import Code
+
+_log = structlog.get_logger(__name__)
+
+_PLACES = uuid.UUID("6f2f7d2e-5d0b-4c11-9b7a-0c9c6a1f1d53")
+"""Namespace of places that an `Idempotency-Key` names."""
+
+
+def waiting_answer(waiting: Waiting) -> Answer:
+    """What a change says whose turn it is not. Nobody is sent it, and it is not kept."""
+    return Answer(409, note=waiting)
+
+
+class Queue:
+    """Makes changes in turn.
+
+    A request that comes again with its `Idempotency-Key`, because the answer was lost or it had to wait for too long,
+    finds its place kept for as long as the lease of a place: nobody loses a place by asking for it twice.
+    """
+
+    def __init__(self, mutator: Mutator, room: WaitingRoom) -> None:
+        self._mutator = mutator
+        self._room = room
+
+    async def in_turn(self, call: Call, wait_s: float, fn: Callable[..., Answer], /, *args: Any) -> Written[Answer]:
+        """What `fn(tx, place_id, …)` wrote when it was its turn.
+
+        Args:
+            wait_s: longest wait.
+
+        Raises:
+            Problem: 409 `session_being_modified` with `ahead`, when the wait was too long; what `fn` refused with.
+            ClientDisconnect: nobody is there to be answered.
+        """
+        key = call.request.headers.get("idempotency-key")
+        place_id = str(uuid.uuid4())
+        if key is not None:
+            place_id = str(uuid.uuid5(_PLACES, "\n".join((call.principal.sub, call.request.scope["path"], key))))
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + wait_s
+        try:
+            while True:
+                written = await self._mutator.apply(call, "", fn, place_id, *args)
+                if not isinstance(written.value.note, Waiting):
+                    return written
+                await self._wait(call, written.value.note, ends - loop.time())
+        except BaseException:
+            if key is None:
+                await self._leave(place_id)
+            raise
+
+    async def _wait(self, call: Call, waiting: Waiting, wait_s: float) -> None:
+        gone = call.request.is_disconnected
+        ahead: int | None = waiting.ahead
+        if wait_s > 0:
+            ahead = await self._room.wait(waiting.place_id, waiting.ahead, wait_s, gone=gone)
+        if await gone():
+            raise ClientDisconnect
+        if ahead:
+            raise Problem(409, Code.SESSION_BUSY, texts.BUSY, retry_after=1, ahead=ahead)
+
+    async def _leave(self, place_id: str) -> None:
+        try:
+            await self._room.leave(place_id)
+        except DatabaseError as error:
+            # It lapses by itself.
+            _log.warning("a place in a queue could not be given up", error=str(error))

@@ -1,0 +1,1 @@
+"""Turns: one after another, in order of arrival, across nodes."""

@@ -1,0 +1,156 @@
+"""A queue before something that only one may use at a time, in the database: first come, first served, on all nodes.
+
+Who calls has locked what the key names, so places are numbered in the order in which that lock was had, and of two
+callers only one finds the queue empty. The first in the queue has the turn once it asked for it; the fence that comes
+with it is the caller's, and belongs to what the key names.
+
+A place is held by who renews it. One that waits is renewed by the node that waits for it; one that has its turn, until
+it has a subject, by nobody: it has `lease_s` to find one. With a subject it lives as long as that does, and whoever
+ends the subject releases it, in the same transaction.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import BigInteger, bindparam, delete, func, insert, select, update
+
+from sessioncast_server.db.statement import Statement
+from sessioncast_server.db.transaction import ReadTx, WriteTx
+from sessioncast_server.db.types import IdList, any_of
+from sessioncast_server.turns.rules import Lease
+from sessioncast_server.turns.tables import TurnRow
+
+_TURN = TurnRow.__table__  # type: ignore[attr-defined]  # SQLModel sets it on tables
+
+_OF_KEY = _TURN.c.key == bindparam("of_key")
+_ID = _TURN.c.id == bindparam("place_id")
+_QUEUE = Statement(
+    select(_TURN.c.id, _TURN.c.number, _TURN.c.granted, _TURN.c.fence, _TURN.c.subject, _TURN.c.user_id)
+    .where(_OF_KEY)
+    .order_by(_TURN.c.number)
+)
+_INSERT = Statement(insert(_TURN))
+_GRANT = Statement(
+    update(_TURN)
+    .where(_ID)
+    .values(
+        granted=True,
+        fence=bindparam("new_fence", type_=BigInteger),
+        lease_s=bindparam("new_lease_s"),
+        renewals=_TURN.c.renewals + 1,
+    )
+)
+_ATTACH = Statement(update(_TURN).where(_ID).values(subject=bindparam("new_subject")))
+_LEAVE = Statement(delete(_TURN).where(_ID, _TURN.c.subject.is_(None)))
+_RELEASE = Statement(delete(_TURN).where(_TURN.c.subject == bindparam("of_subject")))
+_RENEW = Statement(
+    update(_TURN)
+    .where(any_of(_TURN.c.id, bindparam("ids", type_=IdList)), _TURN.c.granted.is_(False))
+    .values(renewals=_TURN.c.renewals + 1)
+)
+_BEFORE = _TURN.alias("before")
+_AHEAD = Statement(
+    select(
+        _TURN.c.id,
+        select(func.count())
+        .select_from(_BEFORE)
+        .where(_BEFORE.c.key == _TURN.c.key, _BEFORE.c.number < _TURN.c.number)
+        .scalar_subquery()
+        .label("ahead"),
+    ).where(any_of(_TURN.c.id, bindparam("ids", type_=IdList)))
+)
+_HELD = Statement(
+    select(_TURN.c.id, _TURN.c.renewals, _TURN.c.lease_s)
+    .where(_TURN.c.subject.is_(None), _TURN.c.id > bindparam("after"))
+    .order_by(_TURN.c.id)
+    .limit(bindparam("limit", type_=BigInteger))
+)
+_LAPSE = Statement(
+    delete(_TURN).where(_ID, _TURN.c.renewals == bindparam("seen", type_=BigInteger), _TURN.c.subject.is_(None))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in a queue.
+
+    Attributes:
+        ahead: places before it; with 0 it is its turn.
+        fence: of the turn, where it has been granted before.
+    """
+
+    id: str
+    ahead: int
+    fence: int | None = None
+
+
+def take_place(tx: WriteTx, key: str, place_id: str, *, user: str, lease_s: float) -> Place:
+    """A place at the end of the queue, or the one that it has already.
+
+    Args:
+        place_id: a UUID; the same for repetitions of a request, which must not lose their place.
+        lease_s: how long it outlives its last renewal.
+    """
+    queue = tx.all(_QUEUE, of_key=key)
+    for ahead, row in enumerate(queue):
+        if row.id == place_id:
+            return Place(place_id, ahead, row.fence)
+    tx.run(
+        _INSERT, id=place_id, key=key, number=queue[-1].number + 1 if queue else 1, user_id=user, granted=False,
+        fence=None, subject=None, lease_s=lease_s, renewals=0, created_at=tx.now,
+    )  # fmt: skip
+    return Place(place_id, len(queue))
+
+
+def grant(tx: WriteTx, place: Place, *, fence: int, lease_s: float) -> None:
+    """Give the first place its turn.
+
+    Args:
+        lease_s: how long it may be without a subject.
+    """
+    tx.run(_GRANT, place_id=place.id, new_fence=fence, new_lease_s=lease_s)
+
+
+def attach(tx: WriteTx, key: str, subject: str, *, user: str, fence: int | None) -> bool:
+    """Use the turn for a subject; whether there was one to use.
+
+    Args:
+        fence: of the turn; it may have a subject already, which goes on without it. None: of a turn of this user's,
+            which must not have one.
+    """
+    holder = next(iter(tx.all(_QUEUE, of_key=key)), None)
+    if holder is None or not holder.granted:
+        return False
+    if holder.fence != fence if fence is not None else holder.subject is not None or holder.user_id != user:
+        return False
+    tx.run(_ATTACH, place_id=holder.id, new_subject=subject)
+    return True
+
+
+def release(tx: WriteTx, subject: str) -> bool:
+    """End the turn of a subject; whether it had one."""
+    return tx.count(_RELEASE, of_subject=subject) > 0
+
+
+def leave(tx: WriteTx, place_id: str) -> None:
+    """Give up a place that nothing was begun with."""
+    tx.run(_LEAVE, place_id=place_id)
+
+
+def renew_places(tx: WriteTx, place_ids: list[str]) -> None:
+    """Keep places that wait."""
+    tx.run(_RENEW, ids=place_ids)
+
+
+def places_ahead(tx: ReadTx, place_ids: list[str]) -> dict[str, int]:
+    """How many are before each place; those that are lost are left out."""
+    return {row.id: row.ahead for row in tx.all(_AHEAD, ids=place_ids)}
+
+
+def held_places(tx: ReadTx, after: str, limit: int) -> list[Lease]:
+    """Leases of places without a subject, by id."""
+    return [Lease(row.id, row.renewals, row.lease_s) for row in tx.all(_HELD, after=after, limit=limit)]
+
+
+def lapse(tx: WriteTx, lease: Lease) -> bool:
+    """End a place whose lease has run out, unless it was renewed since; whether it was ended."""
+    return tx.count(_LAPSE, place_id=lease.id, seen=lease.renewals) > 0

@@ -1,0 +1,1 @@
+"""Project versions, each with the id that its next update resumes."""
