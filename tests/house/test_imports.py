@@ -43,14 +43,21 @@ SERVER: list[tuple[str, str]] = [
     ("channels", "channels db broker.base problems observe"),
     ("transports", "transports channels *.service db web auth problems observe"),
     ("cache", "cache"),
-    ("*.lookup", "own -own.tables *.service *.rules exchange cache channels db web auth problems observe"),
+    ("*.lookup *.views", "own -own.tables *.service *.rules exchange cache channels db web auth problems observe"),
     ("console", "console web auth problems"),
     ("jobs", "jobs exchange *.service channels db problems observe"),
     ("exchange", "exchange channels web db problems observe"),
     ("*.rules", "*.rules problems"),
-    ("*.service", "own -own.api *.service *.rules channels.log channels.audience auth.principal db problems observe"),
-    ("*.api *_api *.requests", "own -own.tables *.service *.rules exchange channels db web auth problems observe"),
-    ("*", "own -own.api *.service *.rules channels auth db problems observe"),
+    ("turns.queue", "turns exchange db web problems"),
+    (
+        "*.service",
+        "own -own.api *.service *.record *.rules channels.log channels.audience auth.principal db problems observe",
+    ),
+    (
+        "*.api *_api *.requests",
+        "own -own.tables *.service *.rules turns.queue turns.waiting exchange channels db web auth problems observe",
+    ),
+    ("*", "own -own.api *.service *.record *.rules channels auth db problems observe"),
 ]
 
 PURE = "jsontext mergepatch"

@@ -12,13 +12,14 @@ from sessioncast_server.exchange.reader import Reader
 from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.problems import invalid
 from sessioncast_server.providers import requests
-from sessioncast_server.providers.chainview import show_chain
 from sessioncast_server.providers.meter import Meter
-from sessioncast_server.providers.queue import Queue, waiting_answer
-from sessioncast_server.providers.resume import Terms, Waiting, fail_resume, resume
+from sessioncast_server.providers.resume import Terms, fail_resume, resume
 from sessioncast_server.providers.rules import Structure
 from sessioncast_server.providers.service import Change, Opening, change_use, open_use
+from sessioncast_server.providers.views import show_chain
 from sessioncast_server.sessions.service import Visible
+from sessioncast_server.turns.queue import Queue, waiting_answer
+from sessioncast_server.turns.service import Place
 from sessioncast_server.turns.waiting import WaitingRoom
 from sessioncast_server.web.answer import Answer
 from sessioncast_server.web.endpoint import Call, Endpoint
@@ -216,7 +217,7 @@ def _resume(
     decided = resume(
         tx, session_id, structure=structure, fork=fork, place_id=place_id, user=user, visible=visible, terms=terms
     )
-    if isinstance(decided, Waiting):
+    if isinstance(decided, Place):
         return waiting_answer(decided)
     return Answer(200, json_bytes(decided.resource()), note=decided)
 

@@ -9,7 +9,7 @@ from sessioncast_server.db.transaction import ReadTx
 from sessioncast_server.exchange.reader import Reader, View
 from sessioncast_server.projects.service import get_project
 from sessioncast_server.providers import requests
-from sessioncast_server.providers.chainview import metrics_view
+from sessioncast_server.providers.views import metrics_view
 from sessioncast_server.sessions.service import Visible, get_session
 from sessioncast_server.tasks.service import get_task
 from sessioncast_server.web.endpoint import Call, Endpoint

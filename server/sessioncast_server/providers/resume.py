@@ -37,7 +37,7 @@ from sessioncast_server.sessions.service import (
     session_event,
     take_over,
 )
-from sessioncast_server.turns.service import grant, take_place
+from sessioncast_server.turns.service import Place, grant, take_place
 from sessioncast_shared.events import EventType
 from sessioncast_shared.providers import Decision, FailureReason
 
@@ -81,19 +81,6 @@ class Resumption:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """It is not this one's turn yet.
-
-    Attributes:
-        place_id: its place in the queue.
-        ahead: how many are before it.
-    """
-
-    place_id: str
-    ahead: int
-
-
-@dataclass(frozen=True, slots=True)
 class Failure:
     """What came of a failed attempt, for those who count."""
 
@@ -111,8 +98,10 @@ def resume(
     user: str,
     visible: Visible,
     terms: Terms,
-) -> Resumption | Waiting:
+) -> Resumption | Place:
     """What the next operation of a session is to do; it has the session's turn then, unless it is a fork.
+
+    A place in the queue, when it is not its turn yet.
 
     Args:
         place_id: its place in the queue, the same however often it asks.
@@ -130,7 +119,7 @@ def resume(
     else:
         place = take_place(tx, turn_key(session_id), place_id, user=user, lease_s=terms.waiter_lease_s)
         if place.ahead:
-            return Waiting(place.id, place.ahead)
+            return place
         record = take_over(tx, record)
         grant(tx, place, fence=record.fence, lease_s=terms.turn_lease_s)
     head = head_of_chain(tx, record)

@@ -12,7 +12,7 @@ from sessioncast_server.db.database import Written
 from sessioncast_server.db.errors import DatabaseError
 from sessioncast_server.exchange.mutator import Mutator
 from sessioncast_server.problems import Problem
-from sessioncast_server.providers.resume import Waiting
+from sessioncast_server.turns.service import Place
 from sessioncast_server.turns.waiting import WaitingRoom
 from sessioncast_server.web.answer import Answer
 from sessioncast_server.web.endpoint import Call
@@ -25,9 +25,9 @@ _PLACES = uuid.UUID("6f2f7d2e-5d0b-4c11-9b7a-0c9c6a1f1d53")
 """Namespace of places that an `Idempotency-Key` names."""
 
 
-def waiting_answer(waiting: Waiting) -> Answer:
+def waiting_answer(place: Place) -> Answer:
     """What a change says whose turn it is not. Nobody is sent it, and it is not kept."""
-    return Answer(409, note=waiting)
+    return Answer(409, note=place)
 
 
 class Queue:
@@ -60,7 +60,7 @@ class Queue:
         try:
             while True:
                 written = await self._mutator.apply(call, "", fn, place_id, *args)
-                if not isinstance(written.value.note, Waiting):
+                if not isinstance(written.value.note, Place):
                     return written
                 await self._wait(call, written.value.note, ends - loop.time())
         except BaseException:
@@ -68,11 +68,11 @@ class Queue:
                 await self._leave(place_id)
             raise
 
-    async def _wait(self, call: Call, waiting: Waiting, wait_s: float) -> None:
+    async def _wait(self, call: Call, place: Place, wait_s: float) -> None:
         gone = call.request.is_disconnected
-        ahead: int | None = waiting.ahead
+        ahead: int | None = place.ahead
         if wait_s > 0:
-            ahead = await self._room.wait(waiting.place_id, waiting.ahead, wait_s, gone=gone)
+            ahead = await self._room.wait(place.id, place.ahead, wait_s, gone=gone)
         if await gone():
             raise ClientDisconnect
         if ahead:
