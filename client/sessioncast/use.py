@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sessioncast.agent import AgentSession
-from sessioncast.errors import ConnectionLost, ProblemError, ProtocolError, SessioncastError
+from sessioncast.errors import ConnectionLost, Fenced, ProblemError, ProtocolError, SecurityViolation, SessioncastError
 from sessioncast.limits import Limits
 from sessioncast.providers import Fingerprint, Providers
 from sessioncast.shielding import to_the_end
@@ -113,8 +113,10 @@ class Use:
                 row = await self._providers.patch(self.id, fence=self.fence, **self._untold)
             except ProblemError as error:
                 if not _passes(error):
-                    # Said again it would be refused again, and take the end with it.
-                    self._untold = before
+                    # Said again it would be refused again, and take the end with it. What was used is a fact, and taken
+                    # from everybody.
+                    facts = isinstance(error, Fenced | SecurityViolation) and "usage" in self._untold
+                    self._untold = before | ({"usage": self._untold["usage"]} if facts else {})
                 raise
             self._untold = {}
         return row
@@ -135,13 +137,14 @@ class Use:
     ) -> None:
         """Tell the server that it ended, for at most `Limits.close_s`, also while the caller is being cancelled.
 
-        It is told without a fence: who was taken over may still say what it used, and the chain is not his any more.
+        Who was taken over may still say what he used, and that he ended. The chain is not his any more.
 
         Args:
             error: that the caller is left with: it goes on, with a note if the server could not be told.
             spoiled: the id is not to be resumed.
 
         Raises:
+            Fenced: somebody else has taken the session over, and there is no other error.
             SessioncastError: the server could not be told, and there is no other error. It finds out by the lease.
             CancelledError: the caller was cancelled meanwhile, and there is no other error.
         """
@@ -168,14 +171,23 @@ class Use:
         except TimeoutError as error:
             raise SessioncastError("what was to be recorded is still on its way") from error
         try:
+            left_s = max(ends - loop.time(), 0.001)
             await self._providers.patch(
                 self.id,
                 ended=True,
                 is_resumable=False if spoiled else None,
                 saved=saved,
-                deadline_s=max(ends - loop.time(), 0.001),
+                fence=self.fence,
+                deadline_s=left_s,
                 **self._untold,
             )
+        except ProblemError as error:
+            if _passes(error):
+                raise
+            # What it used, and that it ended, is taken from everybody whose use it was.
+            left_s = max(ends - loop.time(), 0.001)
+            await self._providers.patch(self.id, ended=True, usage=self._untold.get("usage"), deadline_s=left_s)
+            raise
         finally:
             self._telling.release()
 

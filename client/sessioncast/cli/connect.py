@@ -7,6 +7,7 @@ import typer
 
 from sessioncast.client import Client
 from sessioncast.errors import ConnectionLost, ProblemError, SessioncastError, Unauthenticated
+from sessioncast.limits import Limits
 from sessioncast.sender import OnRetry
 
 Url = Annotated[str, typer.Option("--url", envvar="SESSIONCAST_URL", help="Base URL of the server.")]
@@ -20,9 +21,9 @@ Project = Annotated[str, typer.Option("--project", "-p", help="Project id.")]
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 
-def connect(url: str, token: str | None, *, on_retry: OnRetry | None = None) -> Client:
+def connect(url: str, token: str | None, *, on_retry: OnRetry | None = None, limits: Limits | None = None) -> Client:
     """A client of the server that the options name."""
-    return Client(url, token, on_retry=on_retry)
+    return Client(url, token, on_retry=on_retry, limits=limits)
 
 
 def say(text: str) -> None:

@@ -6,9 +6,10 @@ import shutil
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO, TypeVar
 
 import typer
 
@@ -19,15 +20,20 @@ from sessioncast.cli.lines import LineCutter
 from sessioncast.cli.patience import Patience
 from sessioncast.cli.prompt import ask_to_replace, can_ask
 from sessioncast.cli.recorder import Recorder
+from sessioncast.cli.resume import OPERATION, WAIT_S, Resumption, a_turn, live_session
 from sessioncast.client import Client
 from sessioncast.confirmation import ModelChangeRequiresConfirmation
 from sessioncast.errors import SessioncastError
+from sessioncast.limits import Limits
+from sessioncast.resumable import Attempt
 from sessioncast_shared.phases import parse_phase
 from sessioncast_shared.resources import Session
 from sessioncast_shared.statuses import Status
 
 OURS = 125
 """Exit code of our own failures before the command has run; 126 and 127 are a shell's for «cannot be run»."""
+
+T = TypeVar("T")
 
 _LINGER_S = 2.0
 _LAST_TRY_S = 5.0  # for the final status, when the server has been away for long already
@@ -43,6 +49,7 @@ class Wish:
     phase: str
     model: str
     replace: bool
+    resume: bool
     ask: bool
     command: Sequence[str]
     give_up_after_s: float
@@ -58,6 +65,10 @@ def execute(
     model: Annotated[str | None, typer.Option(help="Name to run under. [default: the command's name]")] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a session that is still active, unasked.")
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the live session, and tell the command which id to resume."),
     ] = False,
     no_input: Annotated[
         bool, typer.Option("--no-input", help="Never ask on the terminal: an active session is left as it is.")
@@ -77,12 +88,14 @@ def execute(
         phase = parse_phase(phase)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--phase") from error
+    if replace and resume:
+        raise typer.BadParameter("a session is replaced or resumed, not both", param_hint="--resume")
     if shutil.which(command[0]) is None:
         say(f"{command[0]}: no such command")
         raise typer.Exit(127)
     name = model or PurePath(command[0]).name
     ask = not no_input and can_ask()
-    wish = Wish(project, task, phase, name, replace, ask, command, give_up_after, quiet)
+    wish = Wish(project, task, phase, name, replace, resume, ask, command, give_up_after, quiet)
     raise typer.Exit(asyncio.run(_Execution(wish).run(url, token)))
 
 
@@ -93,7 +106,8 @@ class _Execution:
         self._wish = wish
         self._child: Child | None = None
         self._recorder: Recorder | None = None
-        self._asking: asyncio.Future[Session] | None = None
+        self._attempt: Attempt | None = None
+        self._asking: asyncio.Future[Any] | None = None
         self._asked_to_stop = False
         self._signal = signal.SIGINT
         self._patience = Patience()
@@ -102,10 +116,11 @@ class _Execution:
         """The exit code to leave with."""
         for number in _SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self._signalled, number)
-        async with connect(url, token, on_retry=self._patience.retrying) as client:
+        limits = Limits(close_s=min(Limits().close_s, max(self._wish.give_up_after_s, _LAST_TRY_S)))
+        async with connect(url, token, on_retry=self._patience.retrying, limits=limits) as client, a_turn() as turn:
             self._patience.start()
             try:
-                session = await self._interruptible(self._take(client))
+                session = await self._interruptible(self._take(client, turn))
             except asyncio.CancelledError:
                 return 128 + self._signal
             except ActiveSessionError as error:
@@ -124,9 +139,15 @@ class _Execution:
                 self._patience.stop()
             return await self._hold(client, session)
 
-    async def _take(self, client: Client) -> Session:
+    async def _take(self, client: Client, turn: AsyncExitStack) -> Session:
         wish = self._wish
         task = await find_task(client, wish.project, wish.task)
+        if wish.resume:
+            live = await live_session(client, task, wish.phase, wish.model)
+            # The turn lasts until the final status is told: then nobody else can have taken the session over.
+            attempt = await turn.enter_async_context(client.resumable(live, OPERATION, wait_s=WAIT_S))
+            self._attempt = attempt
+            return await client.sessions.patch(live.id, fence=attempt.fence, status=Status.RUNNING)
         session = await take_session(client, task, wish.phase, wish.model, decide=self._may_replace)
         return await client.sessions.patch(session.id, fence=session.fence, status=Status.RUNNING)
 
@@ -155,7 +176,7 @@ class _Execution:
 
         recorder = self._recorder = Recorder(append, failed=failed)
         try:
-            code = await self._command(recorder)
+            code = await (self._resumed(self._attempt, recorder) if self._attempt else self._command(recorder))
         except OSError as error:
             await recorder.put(f"{error}\n")
             say(str(error))
@@ -164,8 +185,24 @@ class _Execution:
         await self._end(client, session, code, recorder)
         return code
 
-    async def _command(self, recorder: Recorder) -> int:
-        child = self._child = await Child.spawn(self._wish.command)
+    async def _resumed(self, attempt: Attempt, recorder: Recorder) -> int:
+        async def run(command: Sequence[str]) -> int:
+            # Between two runs a signal ends the waiting; here it is the command's, then it ends the recording.
+            asking, self._asking = self._asking, None
+            try:
+                return await self._command(recorder, command)
+            finally:
+                self._asking = asking
+
+        resumption = Resumption(attempt, self._wish.command, stopping=lambda: self._asked_to_stop)
+        try:
+            return await self._interruptible(resumption.run(run))
+        except asyncio.CancelledError:
+            self._asked_to_stop = True
+            return 128 + self._signal
+
+    async def _command(self, recorder: Recorder, command: Sequence[str] = ()) -> int:
+        child = self._child = await Child.spawn(command or self._wish.command)
         pumps = [
             asyncio.create_task(_pump(child.stdout, sys.stdout.buffer, recorder)),
             asyncio.create_task(_pump(child.stderr, sys.stderr.buffer, recorder)),
@@ -206,10 +243,11 @@ class _Execution:
         elif self._recorder is not None:
             self._recorder.give_up(SessioncastError("stopped by a signal"))
 
-    async def _interruptible(self, asking: Coroutine[None, None, Session]) -> Session:
-        self._asking = asyncio.ensure_future(asking)
+    async def _interruptible(self, asking: Coroutine[Any, Any, T]) -> T:
+        future: asyncio.Future[T] = asyncio.ensure_future(asking)
+        self._asking = future
         try:
-            return await self._asking
+            return await future
         finally:
             self._asking = None
 
