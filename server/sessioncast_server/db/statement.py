@@ -8,7 +8,7 @@ from collections import namedtuple
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import CompoundSelect
+from sqlalchemy import CompoundSelect, Float
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.engine import Dialect
@@ -107,10 +107,15 @@ class Statement:
             descriptions = self.clause.returning_column_descriptions
         else:
             return {}
-        return {
-            column["name"]: column["type"].dialect_impl(dialect).result_processor(dialect, None)
-            for column in descriptions
-        }
+        return {column["name"]: _result_processor(column["type"], dialect) for column in descriptions}
+
+
+def _result_processor(type_: Any, dialect: Dialect) -> Processor | None:
+    if isinstance(type_, Float):
+        # Both drivers give a float; SQLAlchemy's own conversion wants to be told PostgreSQL's number for the type.
+        return None
+    processor: Processor | None = type_.dialect_impl(dialect).result_processor(dialect, None)
+    return processor
 
 
 class Text(Statement):

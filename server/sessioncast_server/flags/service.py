@@ -21,8 +21,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, select, type_coerce
-from sqlalchemy.types import NullType
+from sqlalchemy import bindparam, select
 
 from sessioncast_server.db.errors import LockTimeoutError
 from sessioncast_server.db.statement import Statement, Text
@@ -33,11 +32,9 @@ from sessioncast_server.flags.tables import FlagRow
 
 _FLAG = FlagRow.__table__  # type: ignore[attr-defined]  # SQLModel sets it on tables
 
-# Both drivers give a float, and SQLAlchemy's own conversion wants to be told PostgreSQL's number for the type.
-_PERCENT = type_coerce(_FLAG.c.percentage, NullType()).label("percentage")
-_COLUMNS = (_FLAG.c.name, _PERCENT, _FLAG.c.updated_at, _FLAG.c.updated_by)
+_COLUMNS = (_FLAG.c.name, _FLAG.c.percentage, _FLAG.c.updated_at, _FLAG.c.updated_by)
 _GET = Statement(select(*_COLUMNS).where(_FLAG.c.name == bindparam("name")))
-_PERCENTAGE = Statement(select(_PERCENT).where(_FLAG.c.name == bindparam("name")))
+_PERCENTAGE = Statement(select(_FLAG.c.percentage).where(_FLAG.c.name == bindparam("name")))
 _SHARE = Statement(select(_FLAG.c.name).where(_FLAG.c.name == bindparam("name")).with_for_update(read=True))
 _ALL = Statement(select(*_COLUMNS).order_by(_FLAG.c.name))
 _LOCK = Text(postgresql="LOCK TABLE flag IN EXCLUSIVE MODE")
