@@ -224,6 +224,26 @@ async def test_open_mode_knows_everybody_by_name() -> None:
     assert (await authenticator.of_token("x")).sub == "local"
 
 
+async def test_a_service_acts_for_its_users() -> None:
+    """With `users:act` X-User names who asks; without it only the token's own user may be named."""
+    authenticator = Authenticator(secret=SECRET)
+
+    async def asked(user: str, *scopes: Scope) -> str:
+        token = make_token(SECRET, sub="svc", projects=["web"], scopes=scopes, ttl_s=60)
+        headers = Headers({"Authorization": f"Bearer {token}", "X-User": user})
+        principal = await authenticator.of_headers(headers)
+        assert (principal.projects, principal.scopes) == (frozenset({"web"}), frozenset(scopes))
+        return principal.sub
+
+    assert await asked("ann", Scope.USERS_ACT) == "ann"
+    assert await asked("bob", Scope.USERS_ACT) == "bob"
+    assert await asked("svc") == "svc"
+    for user, scopes, status in (("ann", (), 403), (" ", (Scope.USERS_ACT,), 422)):
+        with pytest.raises(Problem) as caught:
+            await asked(user, *scopes)
+        assert caught.value.status == status
+
+
 def test_names_arrive_as_utf_8() -> None:
     """Header values are Latin-1 to the framework, whatever they were to the sender."""
     assert open_principal("Zoë".encode().decode("latin-1")).sub == "Zoë"

@@ -6,6 +6,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jwt
@@ -62,14 +63,15 @@ class Authenticator:
         """The principal of a request; `headers` finds names whatever their case.
 
         Raises:
-            Problem: 401 `unauthenticated`; 503 when the key set is away; 422 for an X-User that is no name.
+            Problem: 401 `unauthenticated`; 403 for an X-User that the token may not act for, 422 for one that is no
+                name; 503 when the key set is away.
         """
         if self.open_mode:
             return open_principal(headers.get("x-user"))
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise unauthenticated("A bearer token is needed.")
-        return await self.of_token(token.strip())
+        return _acting(await self.of_token(token.strip()), headers.get("x-user"))
 
     async def of_token(self, token: str) -> Principal:
         """The principal that a token stands for; in open mode any token is the local user.
@@ -146,15 +148,25 @@ def open_principal(user: str | None) -> Principal:
     Raises:
         Problem: 422, when it is no printable text of 1 to 200 characters.
     """
-    if user is None:
-        return _LOCAL
+    return _LOCAL if user is None else Principal(_named(user), None, _ALL_SCOPES)
+
+
+def _acting(principal: Principal, user: str | None) -> Principal:
+    """The principal as whom X-User names: with `users:act` a service does what its users ask it to."""
+    if user is None or (name := _named(user)) == principal.sub:
+        return principal
+    principal.require(Scope.USERS_ACT)
+    return replace(principal, sub=name)
+
+
+def _named(user: str) -> str:
     try:
         name = user.encode("latin-1").decode()
     except UnicodeError:
         name = ""
     if not _is_user(name):
         raise invalid("X-User", f"Input should be a printable text of 1 to {_USER_MAX} characters")
-    return Principal(name, None, _ALL_SCOPES)
+    return name
 
 
 def make_token(secret: str, *, sub: str, projects: Sequence[str] | str, scopes: Sequence[str], ttl_s: float) -> str:
