@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, bindparam, delete, func, insert, literal_column, or_, select, tuple_, update
+from sqlalchemy import BigInteger, bindparam, delete, func, insert, literal_column, select, tuple_, update
 
 from sessioncast_server.db.statement import Statement, Text
 from sessioncast_server.db.types import IdList, UtcTime, any_of
@@ -87,34 +87,45 @@ DROP_PASSED = Statement(
     )
 )
 
-_SCOPES = {
-    "session": _SESSION,
-    "task": _USE.c.task_id == bindparam("task_id"),
-    "project": _USE.c.project_id == bindparam("project_id"),
-    "milestone": (_USE.c.project_id == bindparam("project_id"))
-    & or_(_USE.c.milestone == bindparam("milestone"), _USE.c.task_id.in_(OF_MILESTONE)),
-}
-_WHOLE_AND_REST = (
-    # Two sums: one alone could grow past 64 bits, and whole numbers are what makes it exact.
-    func.coalesce(func.sum(_USE.c.cost_nano // literal_column(str(NANO))), 0).label("cost_whole"),
-    func.coalesce(func.sum(_USE.c.cost_nano % literal_column(str(NANO))), 0).label("cost_rest"),
-)
-_SUMS = (
-    func.count().label("count"),
-    *(
-        func.coalesce(func.sum(_USE.c[name], type_=BigInteger), 0).label(name)
-        for name in ("tokens", "cached_tokens", "turns")
-    ),
-    *_WHOLE_AND_REST,
-    func.count(_USE.c.cost_nano).label("costs_known"),
-)
-SUMS = {scope: Statement(select(*_SUMS).select_from(_USE).where(where)) for scope, where in _SCOPES.items()}
-_OLDEST = (_USE.c.started_at, _USE.c.id)
-_AFTER = tuple_(*_OLDEST) > tuple_(bindparam("after_at", type_=UtcTime), bindparam("after_id"))
-PAGES = {
-    (scope, further): Statement(
-        select(*_ALL).where(where, *((_AFTER,) if further else ())).order_by(*_OLDEST).limit(_LIMIT)
+_BILLION = literal_column(str(NANO), BigInteger)
+
+
+def _sums_of(rows: Any) -> Statement:
+    def add(column: Any) -> Any:
+        return func.coalesce(func.sum(column), 0)
+
+    return Statement(
+        select(
+            func.count().label("count"),
+            *(add(rows.c[name]).label(name) for name in ("tokens", "cached_tokens", "turns")),
+            # Two sums: one alone could grow past 64 bits, and whole numbers are what makes it exact.
+            add(rows.c.cost_nano // _BILLION).label("cost_whole"),
+            add(rows.c.cost_nano % _BILLION).label("cost_rest"),
+            func.count(rows.c.cost_nano).label("costs_known"),
+        ).select_from(rows)
     )
-    for scope, where in _SCOPES.items()
+
+
+def _page_of(rows: Any, *, further: bool) -> Statement:
+    key = (rows.c.started_at, rows.c.id)
+    page = select(*(rows.c[name] for name in FIELDS)).order_by(*key).limit(_LIMIT)
+    if further:
+        page = page.where(tuple_(*key) > tuple_(bindparam("after_at", type_=UtcTime), bindparam("after_id")))
+    return Statement(page)
+
+
+_SCOPES = {
+    "session": select(*_ALL).where(_SESSION),
+    "task": select(*_ALL).where(_USE.c.task_id == bindparam("task_id")),
+    "project": select(*_ALL).where(_USE.c.project_id == bindparam("project_id")),
+    # Two searches: for an «or» SQLite reads the whole project. A row has a task or a milestone of its own, never both.
+    "milestone": select(*_ALL)
+    .where(_USE.c.project_id == bindparam("project_id"), _USE.c.milestone == bindparam("milestone"))
+    .union_all(select(*_ALL).where(_USE.c.task_id.in_(OF_MILESTONE))),
+}
+SUMS = {scope: _sums_of(rows.subquery("uses")) for scope, rows in _SCOPES.items()}
+PAGES = {
+    (scope, further): _page_of(rows.subquery("uses"), further=further)
+    for scope, rows in _SCOPES.items()
     for further in (False, True)
 }
