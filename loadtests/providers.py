@@ -1,0 +1,285 @@
+"""What it takes to open a provider session, and to add up 10,000 of them, beside reading all rows and adding in Python.
+
+One task with one session gets all of them, so that the metrics of the task, of the session, of the milestone and of the
+project are over the same rows and every answer can be checked. Both servers run the whole time and are asked in turns.
+"""
+
+import argparse
+import itertools
+import json
+import math
+import statistics
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from cluster import admin_url, fresh_database
+from crowd.tree import free_port, run
+from driver import Answered, Measure, Wish, ask, drive, request
+from figures import Figure, figure, median, show, show_head
+from rule import new_project, start
+from sessioncast_server.db.migrate import migrate
+from sides import Side
+
+LEVELS = ("task", "session", "milestone", "project")
+CREATE_MS, METRICS_MS = 100.0, 50.0
+"""At p99; the seed asks for them without naming a percentile."""
+_MILESTONE = "first"
+_PAGE = 200
+_FILL_S = 900.0
+_WARM_UP_S = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A server with provider sessions to add up.
+
+    Attributes:
+        figures: of opening and ending them, by many clients at once.
+        paths: of the metrics, by level.
+        other: a session in another project, where those are opened that are not to be added up.
+    """
+
+    side: Side
+    figures: list[Figure]
+    paths: dict[str, str]
+    other: str
+
+
+def usage(number: int) -> dict[str, Any]:
+    """What a provider session used. Of every tenth nobody knows the cached tokens, of every twentieth the cost."""
+    return {
+        "tokens": 50_000 + number,
+        "cached_tokens": None if number % 10 == 0 else 40_000,
+        "turns": 2,
+        "cost_usd": None if number % 20 == 0 else 0.25,
+    }
+
+
+def totals(count: int) -> dict[str, float | bool]:
+    """What the metrics of so many must say."""
+    used = [usage(number) for number in range(count)]
+    tokens = sum(one["tokens"] for one in used)
+    return {
+        "total_tokens": tokens,
+        "total_cached_tokens": sum(one["cached_tokens"] or 0 for one in used),
+        "total_turns": 2 * count,
+        "total_cost": sum(one["cost_usd"] or 0 for one in used),
+        "cost_known": all(one["cost_usd"] is not None for one in used),
+        "num_iterations": count,
+        "avg_tokens_per_iteration": tokens / count,
+    }
+
+
+async def new_session(side: Side, project: str) -> tuple[str, str]:
+    """Ids of a new task, which belongs to the milestone, and of its session."""
+    rival = side.bulk
+    body = {"count": 1} if rival else {"title": "task", "milestone": _MILESTONE}
+    _, made = await ask(side.port, request("POST", f"/v1/projects/{project}/tasks", body))
+    task = made[0] if rival else made["id"]
+    _, outcome = await ask(side.port, start(task, "run"))
+    return task, outcome["session"]["id"]
+
+
+def openings(side: Side, session: str, numbers: Iterator[int], made: list[str]) -> Iterator[Wish]:
+    """Requests that open a provider session each; the ids are kept."""
+
+    def told(status: int, body: bytes) -> None:
+        if status != 201:
+            raise RuntimeError(f"{side.name}: a provider session was answered with {status} {body[:500]!r}")
+        made.append(json.loads(body)["id"])
+
+    path = f"/v1/sessions/{session}/provider-sessions"
+    more: dict[str, Any] = {"milestone": _MILESTONE} if side.bulk else {"lease_s": 3600}
+    for number in numbers:
+        body = {"operation": "iteration", "provider_session_id": str(uuid.uuid4()), "iteration": number, **more}
+        yield request("POST", path, body), told
+
+
+def endings(side: Side, made: Sequence[str]) -> Iterator[Wish]:
+    """Requests that say what each used, and end it."""
+    for number, id_ in enumerate(made):
+        body = {"usage": {name: value for name, value in usage(number).items() if value is not None}, "ended": True}
+        yield request("PATCH", f"/v1/provider-sessions/{id_}", body), expecting(side, 200)
+
+
+def expecting(side: Side, wanted: int) -> Answered:
+    """Ends the run on any other answer."""
+
+    def told(status: int, body: bytes) -> None:
+        if status != wanted:
+            raise RuntimeError(f"{side.name}: answered with {status} {body[:500]!r}")
+
+    return told
+
+
+async def measured(
+    number: int, side: Side, operation: str, wishes: Iterator[Wish], *, clients: int = 1, seconds: float
+) -> Figure:
+    """Figures of a load that `clients` share, one request at a time each."""
+    cpu = side.cpu()
+    measure: Measure = await drive(side.port, [wishes] * clients, seconds)
+    return figure(number, side, operation, measure, side.cpu() - cpu)
+
+
+async def fill(side: Side, count: int, clients: int) -> Filled:
+    """Open and end so many, by so many clients at once, all in one session."""
+    project = await new_project(side)
+    task, session = await new_session(side, project)
+    _, other = await new_session(side, await new_project(side))
+    made: list[str] = []
+    figures = [
+        await measured(
+            1, side, f"open ×{clients}", openings(side, session, iter(range(count)), made),
+            clients=clients, seconds=_FILL_S,
+        ),
+        await measured(1, side, f"end ×{clients}", endings(side, made), clients=clients, seconds=_FILL_S),
+    ]  # fmt: skip
+    paths = {
+        "task": f"/v1/tasks/{task}/metrics",
+        "session": f"/v1/sessions/{session}/metrics",
+        "milestone": f"/v1/projects/{project}/milestones/{_MILESTONE}/metrics",
+        "project": f"/v1/projects/{project}/metrics",
+    }
+    await check(side, paths, count)
+    return Filled(side, figures, paths, other)
+
+
+async def check(side: Side, paths: dict[str, str], count: int) -> None:
+    """Ask for every level once.
+
+    Raises:
+        RuntimeError: a sum is not what went in.
+    """
+    wanted = totals(count)
+    for level, path in paths.items():
+        status, said = await ask(side.port, request("GET", path))
+        wrong = [name for name, value in wanted.items() if status != 200 or not math.isclose(said[name], value)]
+        if wrong or len(said["sessions"]) != min(count, _PAGE):
+            raise RuntimeError(f"{side.name}: metrics of the {level} were answered with {status}, wrong: {wrong}")
+
+
+async def measure_round(number: int, filled: Filled, seconds: float) -> list[Figure]:
+    """One client opens provider sessions, then asks for the metrics of each level."""
+    side = filled.side
+    wishes = openings(side, filled.other, itertools.count(), [])
+    figures = [await measured(number, side, "open", wishes, seconds=seconds)]
+    for level, path in filled.paths.items():
+        asking = itertools.repeat((request("GET", path), expecting(side, 200)))
+        figures.append(await measured(number, side, level, asking, seconds=seconds))
+    return figures
+
+
+async def load(sides: tuple[Side, Side], options: argparse.Namespace) -> list[Figure]:
+    """Fill both servers, warm up, then ask them in turns."""
+    show_head()
+    figures: list[Figure] = []
+    both: list[Filled] = []
+    for side in sides:
+        both.append(await fill(side, options.count, options.clients))
+        for made in both[-1].figures:
+            figures.append(made)
+            show(made)
+        await measure_round(0, both[-1], min(options.seconds, _WARM_UP_S))
+    for number in range(1, options.rounds + 1):
+        for filled in both:
+            for made in await measure_round(number, filled, options.seconds):
+                figures.append(made)
+                show(made)
+    return figures
+
+
+@contextmanager
+def both_sides(database: str, folder: Path, postgres_url: str | None) -> Iterator[tuple[Side, Side]]:
+    """Both servers on one core: a fresh file each, or a fresh database each in one durable cluster."""
+    with ExitStack() as stack:
+        urls = [f"sqlite:///{(folder / name).absolute()}" for name in ("ours.db", "rival.db")]
+        if database == "postgresql":
+            cluster = stack.enter_context(admin_url(postgres_url))
+            urls = [stack.enter_context(fresh_database(cluster)) for _ in urls]
+        migrate(urls[0])  # on PostgreSQL a server does not do it itself
+        sides = []
+        for name, url, program, bulk in (
+            ("sessioncast", urls[0], ("sessioncast", "serve"), False),
+            ("fastapi+sqlmodel", urls[1], ("rivals.fastapi_providers",), True),
+        ):
+            port = free_port()
+            command = [sys.executable, "-m", *program, "--database-url", url, "--port", str(port)]
+            places = {"PYTHONPATH": str(Path(__file__).parent)}
+            pid = stack.enter_context(run(command, port, folder, environment=places, name=name))
+            sides.append(Side(name, database, port, pid, bulk))
+        yield sides[0], sides[1]
+
+
+def judge(database: str, figures: list[Figure], names: tuple[str, str], count: int) -> dict[str, dict[str, Any]]:
+    """Print the medians of the rounds beside what is asked for; by operation."""
+    found: dict[str, dict[str, Any]] = {}
+    operations = dict.fromkeys(made.operation for made in figures)
+    medians = {(side, name): median(figures, side, name) for name in operations for side in names}
+    for made in medians.values():
+        show(made)
+    for name in operations:
+        mine, theirs = medians[names[0], name], medians[names[1], name]
+        limit = METRICS_MS if name in LEVELS else None if name.startswith("end") else CREATE_MS
+        verdict = "no target" if limit is None else f"asked: < {limit:g} ms"
+        if limit is not None:
+            verdict += ", reached" if mine.p99_ms < limit else ", MISSED"
+        over = f" over {count:,}" if name in LEVELS else ""
+        print(
+            f"{database}, {name}{over}: p50 {mine.p50_ms:.2f} ms, p99 {mine.p99_ms:.2f} ms ({verdict}); "
+            f"rival: p50 {theirs.p50_ms:.2f} ms, p99 {theirs.p99_ms:.2f} ms"
+        )
+        each = rounds_ratio(figures, names, name)
+        found[name] = {"ours": asdict(mine), "rival": asdict(theirs), "times": each, "limit_ms": limit}
+        print(f"    the rival's p50 to ours, by rounds: {', '.join(map(str, each))}; median {statistics.median(each)}")
+    return found
+
+
+def rounds_ratio(figures: list[Figure], names: tuple[str, str], operation: str) -> list[float]:
+    """The rival's median latency to ours, round by round."""
+    by = {(made.round, made.side): made.p50_ms for made in figures if made.operation == operation}
+    rounds = sorted({number for number, _ in by})
+    return [round(by[number, names[1]] / by[number, names[0]], 2) for number in rounds]
+
+
+def compare(database: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure on one database."""
+    with (
+        tempfile.TemporaryDirectory(prefix="providers-") as name,
+        both_sides(database, Path(name), options.postgres_url) as sides,
+    ):
+        figures = uvloop.run(load(sides, options))
+        found = judge(database, figures, (sides[0].name, sides[1].name), options.count)
+    return {"figures": [asdict(made) for made in figures], "found": found}
+
+
+def main() -> int:
+    """Run, print, and write JSON if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="sqlite")
+    parser.add_argument("--postgres-url", help="a superuser's database in a cluster of yours; none: one of its own")
+    parser.add_argument("--count", type=int, default=10_000, help="provider sessions that are added up")
+    parser.add_argument("--clients", type=int, default=16, help="that open and end them at once")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measured load of one client")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    options = parser.parse_args()
+    began = time.monotonic()
+    chosen = ("sqlite", "postgresql") if options.database == "both" else (options.database,)
+    result = {database: compare(database, options) for database in chosen}
+    print(f"took {time.monotonic() - began:.0f} s")
+    if options.json is not None:
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
