@@ -77,8 +77,8 @@ class Blocking:
             return Blocking.of(give(), self._on)
         except SessioncastError as error:
             # Refusals can be answered where they are caught, `error.confirm()` for one.
-            for name, method in inspect.getmembers(error, inspect.iscoroutinefunction):
-                setattr(error, name, self._blocking(method))
+            for name, _ in inspect.getmembers(type(error), inspect.iscoroutinefunction):
+                setattr(error, name, self._blocking(getattr(error, name)))
             raise
 
 
