@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from sessioncast_server.audit import service as audit
 from sessioncast_server.channels import janitor, log
 from sessioncast_server.channels.audience import EVERYBODY, Audience
 from sessioncast_server.db.sqlite import path_of
@@ -17,9 +18,12 @@ from sessioncast_server.db.statement import Statement
 from sessioncast_server.exchange import once
 from sessioncast_server.models import service as models
 from sessioncast_server.projects import service as projects
+from sessioncast_server.providers import statements as providers
 from sessioncast_server.sessions import availability, output
 from sessioncast_server.sessions import statements as sessions
 from sessioncast_server.tasks import service as tasks
+from sessioncast_server.turns import service as turns
+from sessioncast_server.versions import service as versions
 from sessioncast_shared.events import Kind
 from sessioncast_shared.filters import Filter
 from support.plans import Plan, postgres_generic_plan, postgres_plan, sqlite_plan
@@ -124,7 +128,56 @@ def _models() -> Iterator[Case]:
     yield "sessions to mark", availability.MARK, marking, {"session_pkey", "sqlite_autoindex_session_1"}
 
 
-CASES = [*_audiences(), *_sessions(), *_others(), *_models()]
+def _providers() -> Iterator[Case]:
+    key = {"provider_session_pkey", "sqlite_autoindex_provider_session_1"}
+    yield "provider session", providers.GET, {"use_id": _ID}, key
+    yield "provider sessions by ids", providers.BY_IDS, {"ids": _IDS}, key
+    yield "changed provider session", providers.RENEW, {"use_id": _ID}, key | {"ix_provider_session_open"}
+    chain = {"ix_provider_session_chain"}
+    yield "last start", providers.NEWEST_START, {"session_id": _ID}, chain
+    yield "link", providers.LINK, {"session_id": _ID, "linked_id": "A", "but": _ID}, chain
+    yield "leases", providers.LEASES, {"after": "", "limit": 9}, {"ix_provider_session_open"}
+    id_key = {"ix_provider_id", "provider_id_pkey"}
+    yield "bound ids", providers.BOUND, {"known_id": "A", "limit": 9}, id_key
+    structure = {"provider_structure_pkey", "sqlite_autoindex_provider_structure_1"}
+    yield "structure", providers.STRUCTURE, {"use_id": _ID}, structure
+    passed = {"ix_provider_structure_session_id"}
+    yield "passed structures", providers.DROP_PASSED, {"session_id": _ID, "but": _ID}, passed
+    scopes: dict[str, tuple[dict[str, Any], set[str]]] = {
+        "session": ({"session_id": _ID}, chain),
+        "task": ({"task_id": _ID}, {"ix_provider_session_task"}),
+        "project": ({"project_id": "p-7"}, {"ix_provider_session_project"}),
+        "milestone": ({"project_id": "p-7", "milestone": "m"}, {"ix_provider_session_task"}),
+    }
+    further = {"after_at": _AT, "after_id": _ID}
+    for scope, (ids, indexes) in scopes.items():
+        yield f"sums of a {scope}", providers.SUMS[scope], ids, indexes
+        for paged in (False, True):
+            params = ids | {"limit": 9} | (further if paged else {})
+            yield f"page of a {scope} {paged}", providers.PAGES[scope, paged], params, indexes
+    heads = {"limit": 9}
+    yield "heads of project", sessions.HEADS_OF_PROJECT, heads | {"project_id": "p-7"}, {"ix_session_live"}
+    yield "heads of tasks", sessions.HEADS_OF_TASKS, heads | {"ids": _IDS}, {"ix_session_lookup"}
+
+
+def _around_providers() -> Iterator[Case]:
+    place, turn_key = {"ux_turn_place"}, {"turn_pkey", "sqlite_autoindex_turn_1"}
+    yield "queue", turns._QUEUE, {"of_key": "k"}, place
+    yield "released turn", turns._RELEASE, {"of_subject": _ID}, {"ix_turn_subject"}
+    yield "places ahead", turns._AHEAD, {"ids": _IDS}, place | turn_key
+    yield "renewed places", turns._RENEW, {"ids": _IDS}, turn_key
+    versions_of = {"ix_project_version_session"}
+    yield "following version", versions._FOLLOWING, {"session_id": _ID}, versions_of
+    yield "latest version", versions._LATEST, {"project_id": "p-7"}, {"ux_project_version_number"}
+    yield "newest line", audit._NEWEST_AT, {"session_id": _ID}, {"ix_audit_session"}
+    lines = {"project_id": "p-7", "limit": 9}
+    for name, more in (("session_id", {"ix_audit_session"}), ("user_id", {"ix_audit_user"}), (None, set())):
+        wanted = {name: _ID} if name else {}
+        statement = audit.page_of_lines(frozenset(wanted))
+        yield f"lines by {name}", statement, lines | wanted, more | {"ix_audit_page"}
+
+
+CASES = [*_audiences(), *_sessions(), *_others(), *_models(), *_providers(), *_around_providers()]
 
 _FILL = """
 INSERT INTO project (id, created_at) SELECT 'p-' || n, {now} FROM {numbers};
@@ -142,6 +195,22 @@ INSERT INTO session_output (session_id, seq, stream, text, at)
     SELECT 's-' || (n % 100), n, 'stdout', 'x', {now} FROM {numbers};
 INSERT INTO model (project_id, name, version, created_at, updated_at)
     SELECT 'p-' || (n % 500), 'm-' || n, 1, {now}, {now} FROM {numbers};
+INSERT INTO provider_session (id, project_id, session_id, task_id, milestone, provider_session_id, proved,
+        id_created_at, operation, fork, fence, is_resumable, resume_failure_count, model_name, agent, state, lease_s,
+        renewals, started_at, last_used_at)
+    SELECT 'u-' || n, 'p-' || (n % 20), 's-' || (n % 300), CASE WHEN n % 5 > 0 THEN 't-' || (n % 300) END,
+        CASE WHEN n % 5 = 0 THEN 'm' END, 'i-' || n, {true}, {now}, 'x', {false}, 1, {true}, 0, 'm', 'null',
+        CASE WHEN n % 50 = 0 THEN 'open' ELSE 'ended' END, 60, 1, {now}, {now} FROM {numbers};
+INSERT INTO provider_id (project_id, provider_session_id, session_id)
+    SELECT 'p-' || (n % 20), 'i-' || n, 's-' || (n % 300) FROM {numbers};
+INSERT INTO provider_structure (provider_session, session_id, paths)
+    SELECT 'u-' || n, 's-' || (n % 300), '{{}}' FROM {numbers};
+INSERT INTO turn (id, key, number, user_id, granted, lease_s, renewals, subject, created_at)
+    SELECT 'w-' || n, 'k-' || (n % 100), n, 'u', {false}, 9, 0, 'u-' || n, {now} FROM {numbers};
+INSERT INTO project_version (id, project_id, number, session_id, created_at)
+    SELECT 'v-' || n, 'p-' || (n % 20), n, 's-' || (n % 300), {now} FROM {numbers};
+INSERT INTO audit (id, at, project_id, session_id, user_id, action, data)
+    SELECT 'a-' || n, {now}, 'p-' || (n % 20), 's-' || (n % 300), 'u-' || (n % 9), 'x', '{{}}' FROM {numbers};
 INSERT INTO idempotency_key (id, body_digest, created_at) SELECT 'k-' || n, '', {now} FROM {numbers};
 """
 
@@ -152,7 +221,7 @@ def sqlite_filled(sqlite_url: str) -> Iterator[sqlite3.Connection]:
     numbers = "(WITH RECURSIVE n(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < 2999) SELECT n FROM n)"
     with closing(sqlite3.connect(path_of(sqlite_url))) as connection:
         now = "'2026-01-01T00:00:00.000000Z'"
-        connection.executescript(_FILL.format(now=now, false="0", numbers=numbers))
+        connection.executescript(_FILL.format(now=now, false="0", true="1", numbers=numbers))
         yield connection
 
 
@@ -161,7 +230,7 @@ def postgres_filled(migrated_postgres_url: str) -> Iterator[psycopg.Connection[A
     """A PostgreSQL database with some rows, analysed."""
     with psycopg.connect(migrated_postgres_url, autocommit=True) as connection:
         numbers = "generate_series(0, 2999) AS numbers(n)"
-        for statement in _FILL.format(now="now()", false="false", numbers=numbers).split(";"):
+        for statement in _FILL.format(now="now()", false="false", true="true", numbers=numbers).split(";"):
             connection.execute(statement.encode())
         connection.execute("ANALYZE")
         connection.execute("SET enable_seqscan = off")

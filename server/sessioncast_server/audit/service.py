@@ -68,11 +68,16 @@ def list_lines(
     if before is not None:
         params["before_at"], params["before_id"] = before
     params = {name: value for name, value in params.items() if value is not None}
-    conditions = frozenset(params.keys() & _CONDITIONS.keys())
+    statement = page_of_lines(frozenset(params.keys() & _CONDITIONS.keys()))
+    return tx.all(statement, project_id=project_id, limit=limit, **params)
+
+
+def page_of_lines(conditions: frozenset[str]) -> Statement:
+    """The statement that lists a project's lines under some of `session_id`, `user_id` and `before_id`."""
     statement = _pages.get(conditions)
     if statement is None:
         statement = _pages[conditions] = Statement(_PAGE.where(*(_CONDITIONS[name] for name in sorted(conditions))))
-    return tx.all(statement, project_id=project_id, limit=limit, **params)
+    return statement
 
 
 def line_resource(row: Any) -> dict[str, Any]:
