@@ -64,6 +64,16 @@ async def test_context_is_paid_once_in_full(tmp_path: Path) -> None:
     assert resumed.seconds < fresh.seconds
 
 
+async def test_what_the_cache_has_lost_is_paid_in_full_again(tmp_path: Path) -> None:
+    """With a cold cache a resumed run pays for what it knows in full in its first turn, yet does not look for it."""
+    fresh = await Provider(tmp_path, _UNLOCKED).run(_WORK)
+    warm = await Provider(tmp_path, _UNLOCKED).run(_WORK, resume=fresh.session_id)
+    cold = await Provider(tmp_path, replace(_UNLOCKED, cold=True)).run(_WORK, resume=fresh.session_id)
+    assert (cold.tokens, cold.cached_tokens) == (warm.tokens, 9 * 67_000)
+    assert cold.cost_usd == pytest.approx(warm.cost_usd + 67_000 * (3e-6 - 0.3e-6))
+    assert warm.seconds < cold.seconds < fresh.seconds
+
+
 async def test_compaction_shrinks_what_is_paid_for(tmp_path: Path) -> None:
     """A compacted session knows a tenth, and its next use costs less than it would have."""
     provider = Provider(tmp_path, _UNLOCKED)

@@ -5,7 +5,8 @@ The answer is a JSON object on stdout: `session_id`, `usage` and `seconds`, or `
 of its own. What it did with each call is in `log.jsonl` beside the sessions.
 
 Prices are by token. What a fresh run must read of its project costs in full; what a session knows already is read from
-the cache, once for each turn, at a tenth. Time is reading and writing at fixed rates, `--pace` real seconds to one.
+the cache, once for each turn, at a tenth (`--cold`: in the first turn in full, the cache has lost it by then). Time is
+reading and writing at fixed rates, `--pace` real seconds to one.
 """
 
 import argparse
@@ -22,8 +23,8 @@ from typing import Any, NoReturn
 
 FULL_USD, CACHED_USD, WRITTEN_USD = 3e-6, 0.3e-6, 15e-6
 """For a token that is read, read again from the cache, or written."""
-FULL_PER_S, CACHED_PER_S, WRITTEN_PER_S = 1500, 100_000, 60
-"""Tokens. Reading a project means looking for the files, too: that is why it is slow."""
+FULL_PER_S, KNOWN_PER_S, CACHED_PER_S, WRITTEN_PER_S = 1500, 10_000, 100_000, 60
+"""Tokens. Reading a project means looking for the files, too: that is why it is so much slower than what is known."""
 STATUS = {"in_use": 3, "not_found": 4, "corrupted": 5, "hangs": 6}
 """Exit statuses by error; one that hangs has it only if nobody ends it."""
 
@@ -41,6 +42,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output-tokens", type=int, default=0)
     parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--compact-to", type=float, default=0.1, help="share of its context that a session keeps")
+    parser.add_argument("--cold", action="store_true", help="what a resumed session knows is not in the cache")
     parser.add_argument("--lock-s", type=float, default=2.0, help="how long a session stays in use after its use")
     parser.add_argument("--hang-s", type=float, default=60.0)
     parser.add_argument("--pace", type=float, default=0.0)
@@ -108,12 +110,13 @@ def held(folder: Path, id_: str, lock_s: float) -> Iterator[None]:
 def use(options: argparse.Namespace, log: Log, kept: dict[str, Any] | None) -> dict[str, Any]:
     """What a use reads and writes: its usage, seconds, and the context that it leaves."""
     fresh, context = (True, options.project_tokens) if kept is None else (False, kept["context"])
+    known = context if options.cold and not fresh else 0
     if options.command == "compact":
-        full, cached, written, turns = 0, context, round(context * options.compact_to), 1
+        read, cached, written, turns = 0, context - known, round(context * options.compact_to), 1
         after = written
     else:
-        full = options.prompt_tokens + (context if fresh else 0)
-        cached, written, turns = context * (options.turns - fresh), options.output_tokens, options.turns
+        read, written, turns = options.prompt_tokens + (context if fresh else 0), options.output_tokens, options.turns
+        cached = context * (turns - fresh) - known
         after = context + options.prompt_tokens + written
     if kept is not None:
         chance = random.Random(f"{options.seed}:{kept['use']}:{log.number('hangs', options.resume)}")
@@ -121,10 +124,11 @@ def use(options: argparse.Namespace, log: Log, kept: dict[str, Any] | None) -> d
             log.write("hangs")
             time.sleep(options.hang_s)
             sys.exit(STATUS["hangs"])
-    seconds = full / FULL_PER_S + cached / CACHED_PER_S + written / WRITTEN_PER_S
+    seconds = read / FULL_PER_S + known / KNOWN_PER_S + cached / CACHED_PER_S + written / WRITTEN_PER_S
     time.sleep(seconds * options.pace)
-    cost = round(full * FULL_USD + cached * CACHED_USD + written * WRITTEN_USD, 9)
-    usage = {"tokens": full + cached + written, "cached_tokens": cached, "turns": turns, "cost_usd": cost}
+    cost = round((read + known) * FULL_USD + cached * CACHED_USD + written * WRITTEN_USD, 9)
+    tokens = read + known + cached + written
+    usage = {"tokens": tokens, "cached_tokens": cached, "turns": turns, "cost_usd": cost}
     return {"usage": usage, "seconds": seconds, "context": after}
 
 

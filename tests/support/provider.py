@@ -26,6 +26,7 @@ class Habits:
     corrupts: float = 0.0
     hangs: float = 0.0
     keep_id: bool = False
+    cold: bool = False
     pace: float = 0.0
 
 
@@ -100,8 +101,8 @@ class Provider:
         self._state = state
         self._timeout_s = timeout_s
         settings = asdict(habits)
-        self._habits = ["--keep-id"] if settings.pop("keep_id") else []
-        self._habits += _options(settings)
+        flags = [f"--{name.replace('_', '-')}" for name in ("keep_id", "cold") if settings.pop(name)]
+        self._habits = flags + _options(settings)
 
     async def run(self, work: Work, *, resume: str | None = None, session_id: str | None = None) -> Answer:
         """Begin afresh, with an id if one is given, or resume.
