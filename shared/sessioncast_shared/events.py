@@ -49,8 +49,6 @@ class EventType(StrEnum):
 
 _KINDS = {
     EventType.SESSION_OUTPUT: Kind.OUTPUT,
-    # What is decided about a chain is told to those who follow the chain.
-    EventType.RESUME_DECIDED: Kind.PROVIDER,
     EventType.PROVIDER_STARTED: Kind.PROVIDER,
     EventType.PROVIDER_UPDATED: Kind.PROVIDER,
     EventType.PROVIDER_ENDED: Kind.PROVIDER,

@@ -211,13 +211,14 @@ def _go_on(tx: WriteTx, record: Record, use: Use, decided: Resumption) -> None:
 def _tell_decision(
     tx: WriteTx, record: Record, decided: Resumption, user: str, *, fork: bool, changed: float | None
 ) -> None:
-    data = {**decided.resource(), "session_id": record.id, "user": user, "fork": fork}
+    data = {**decided.resource(), "user": user, "fork": fork}
     if decided.head is not None:
         # What was decided about, also where the answer is to leave it alone.
-        data["head"] = {"id": decided.head.id, "provider_session_id": decided.head.provider_session_id}
-        data["head"]["age_s"] = decided.verdict.age_s
+        head = {"id": decided.head.id, "provider_session_id": decided.head.provider_session_id}
+        data["head"] = {**head, "age_s": decided.verdict.age_s}
     if changed is not None:
         data["share_changed"] = changed
-    told = json_bytes(data)
+    # As all events of a session it carries the whole of it.
+    told = json_bytes({**record.resource(), "resume": data})
     tx.emit(session_event(EventType.RESUME_DECIDED, record, at=tx.now, data=told))
     record_line(tx, "resume_decided", project_id=record.project_id, session_id=record.id, user=user, data=data)
