@@ -78,7 +78,8 @@ class Blocking:
         except SessioncastError as error:
             # Refusals can be answered where they are caught, `error.confirm()` for one.
             for name, _ in inspect.getmembers(type(error), inspect.iscoroutinefunction):
-                setattr(error, name, self._blocking(getattr(error, name)))
+                if name not in vars(error):  # once: it may pass through several calls on its way
+                    setattr(error, name, self._blocking(getattr(error, name)))
             raise
 
 

@@ -83,6 +83,19 @@ def test_a_refusal_can_be_confirmed_where_it_is_caught(client: SyncClient) -> No
     assert refusal.confirm().outcome == "replaced"
 
 
+def test_a_refusal_from_within_a_run_can_be_confirmed_too(client: SyncClient) -> None:
+    """It passed through two calls on its way, and still does what it did."""
+    session, other = a_session(client), a_session(client)
+
+    def run(_: object) -> None:
+        client.sessions.start(other.task_id, "run", "other")
+
+    with pytest.raises(ModelChangeRequiresConfirmation) as caught, client.resumable(session) as attempt:
+        attempt.run(run)
+    refusal: Any = caught.value
+    assert refusal.confirm().replaced.id == other.id
+
+
 def test_an_awaitable_that_came_in_an_answer_can_be_waited_for(client: SyncClient) -> None:
     """`wait` is for what is async inside a plain value."""
     session = a_session(client)

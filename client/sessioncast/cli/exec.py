@@ -111,12 +111,13 @@ class _Execution:
         self._asked_to_stop = False
         self._signal = signal.SIGINT
         self._patience = Patience()
+        self._tell_s = min(Limits().close_s, max(wish.give_up_after_s, _LAST_TRY_S))
 
     async def run(self, url: str, token: str | None) -> int:
         """The exit code to leave with."""
         for number in _SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self._signalled, number)
-        limits = Limits(close_s=min(Limits().close_s, max(self._wish.give_up_after_s, _LAST_TRY_S)))
+        limits = Limits(close_s=self._tell_s)
         async with connect(url, token, on_retry=self._patience.retrying, limits=limits) as client, a_turn() as turn:
             self._patience.start()
             try:
@@ -194,7 +195,7 @@ class _Execution:
             finally:
                 self._asking = asking
 
-        resumption = Resumption(attempt, self._wish.command, stopping=lambda: self._asked_to_stop)
+        resumption = Resumption(attempt, self._wish.command, tell_s=self._tell_s, stopping=lambda: self._asked_to_stop)
         try:
             return await self._interruptible(resumption.run(run))
         except asyncio.CancelledError:

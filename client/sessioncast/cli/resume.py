@@ -1,9 +1,11 @@
 """How `exec --resume` hands ids to its command, and takes new ones."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from sessioncast.cli.connect import explain, say
 from sessioncast.cli.result import BadResultError, Result, take_result
@@ -12,6 +14,9 @@ from sessioncast.errors import ResumeFailed, SessioncastError
 from sessioncast.resumable import Attempt
 from sessioncast.use import Use
 from sessioncast_shared.resources import Session
+
+if TYPE_CHECKING:  # it is loaded where it is used
+    from stamina.instrumentation import RetryDetails
 
 OPERATION = "exec"
 WAIT_S = 60.0
@@ -56,15 +61,27 @@ class Resumption:
         code: exit code of its last run.
     """
 
-    def __init__(self, attempt: Attempt, command: Sequence[str], *, stopping: Callable[[], bool]) -> None:
-        """`stopping`: whether somebody wants the command to end, and not to run again."""
+    def __init__(
+        self, attempt: Attempt, command: Sequence[str], *, tell_s: float, stopping: Callable[[], bool]
+    ) -> None:
+        """Nothing is run yet.
+
+        Args:
+            tell_s: seconds until what the provider told is left for the end to tell.
+            stopping: whether somebody wants the command to end, and not to run again.
+        """
         self.code = 0
         self._attempt = attempt
         self._command = command
+        self._tell_s = tell_s
         self._stopping = stopping
 
     async def run(self, run: Run) -> int:
         """The exit code to leave with. What could not be recorded is said, and recorded at the end if it can be."""
+        from stamina.instrumentation import set_on_retry_hooks  # noqa: PLC0415  only what is used is loaded
+
+        # Stamina's own would write to where the command's output goes.
+        set_on_retry_hooks([_tell_retry])
         with _result_file() as path:
 
             async def once(use: Use) -> None:
@@ -95,13 +112,16 @@ class Resumption:
         told = (result.provider_session_id, result.structure_fingerprint, *usage.values())
         if any(part is not None for part in told):
             try:
-                await use.record(
-                    provider_session_id=result.provider_session_id,
-                    structure_fingerprint=result.structure_fingerprint,
-                    **usage,
-                )
+                async with asyncio.timeout(self._tell_s):
+                    await use.record(
+                        provider_session_id=result.provider_session_id,
+                        structure_fingerprint=result.structure_fingerprint,
+                        **usage,
+                    )
             except SessioncastError as error:
                 say(f"what the provider told is not recorded: {explain(error)}")
+            except TimeoutError:
+                say(f"what the provider told is not recorded yet: no answer within {self._tell_s:g} s")
         if self.code or self._stopping():
             raise CommandFailedError
 
@@ -114,6 +134,10 @@ def command_line(use: Use, path: Path, command: Sequence[str]) -> list[str]:
     # What has a «=» in its name would be taken for a variable.
     through = ["sh", "-c", 'exec "$0" "$@"'] if "=" in command[0] else []
     return ["env", *unset, *(f"{name}={value}" for name, value in told.items()), *through, *command]
+
+
+def _tell_retry(details: "RetryDetails") -> None:
+    say(f"the provider did not resume: {details.caused_by}; trying again in {details.wait_for:.1f} s")
 
 
 @contextmanager
