@@ -6,6 +6,7 @@ import { Output } from "./output.js";
 import { Pane } from "./pane.js";
 import { Notice } from "./status.js";
 import { texts } from "./texts.js";
+import { Usage } from "./usage.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -19,6 +20,7 @@ export class Selection {
   #output = null;
   #pane = new Pane({ scroller: byId("scroller"), text: byId("output"), earlier: byId("earlier"), jump: byId("jump") });
   #export = element("a", "", "export");
+  #usage = new Usage(byId("detail-usage"));
 
   // `address(id)` of a session.
   constructor(board, address) {
@@ -33,6 +35,7 @@ export class Selection {
     this.id = id;
     this.#session = null;
     this.#begin();
+    this.#usage.choose(id);
     if (id !== null) this.#find();
     this.draw();
   }
@@ -41,12 +44,14 @@ export class Selection {
   replaced(renewed) {
     if (this.id === null) return;
     if (renewed) this.#begin();
+    this.#usage.refresh();
     this.#find();
     this.draw();
   }
 
   take(event) {
     if (event.session_id !== this.id || this.id === null) return;
+    this.#usage.take(event);
     if (event.type === "session.output") this.#output.take(event.data);
     else if (event.type.startsWith("session.") && typeof event.data.id === "string") this.#known(event.data);
   }
