@@ -146,7 +146,7 @@ class Use:
         Raises:
             Fenced: somebody else has taken the session over, and there is no other error.
             SessioncastError: the server could not be told, and there is no other error. It finds out by the lease.
-            CancelledError: the caller was cancelled meanwhile, and there is no other error.
+            CancelledError: the caller was cancelled meanwhile.
         """
         self._closed = True
         self._agent.restore()
@@ -157,7 +157,8 @@ class Use:
                 raise
             error.add_note(f"The provider session {self.id} could not be closed either: {failure}")
         except asyncio.CancelledError:
-            if error is None:
+            # Whatever went wrong before: who cancelled waits for it to be so, and one that was cancelled is already.
+            if not isinstance(error, asyncio.CancelledError):
                 raise
 
     async def _end(self, *, spoiled: bool, saved: Mapping[str, float] | None) -> None:

@@ -142,6 +142,26 @@ async def test_a_failed_end_does_not_hide_a_cancellation(server: ScriptedServer,
     assert isinstance(caught.value.__cause__, ProtocolError)
 
 
+async def test_a_cancellation_is_not_lost_among_other_errors(server: ScriptedServer, quick: Limits) -> None:
+    """Cancelled while the end of a failed body is told: cancelled it is, and the failure is its context."""
+    gate = asyncio.Event()
+    server.say(OPENED, late(RENEWED, gate))
+
+    async def work(client: Client) -> None:
+        async with client.iteration("s"):
+            raise ZeroDivisionError
+
+    async with Client(server.url, limits=quick) as client:
+        task = asyncio.create_task(work(client))
+        await server.saw(2)
+        task.cancel()
+        asyncio.get_running_loop().call_soon(gate.set)
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+    assert isinstance(caught.value.__context__, ZeroDivisionError)
+    assert told(server.seen[1])[2] == {"ended": True, "is_resumable": False}
+
+
 async def test_a_fenced_holder_tells_what_it_used_and_raises(server: ScriptedServer, quick: Limits) -> None:
     """Found out at the end only: the facts are told without the fence, and the caller hears that the turn was lost."""
     server.say(DECIDED, OPENED, RENEWED, refusal(409, "fenced"), RENEWED)
@@ -221,8 +241,7 @@ async def test_a_renewal_that_is_refused_for_good_is_the_last(server: ScriptedSe
     """A bad moment and a lost answer do not end them, a refusal does: it is in `lost`, and what a record raises."""
     passing = (Lost(), refusal(503, "unavailable", retryable=True), Reply(302), refusal(500, "unexpected"))
     server.say(OPENED, *passing, RENEWED, refusal(401, "unauthenticated"), RENEWED)
-    limits = replace(quick, deadline_s=0.01)
-    async with Client(server.url, limits=limits) as client, client.iteration("s", lease_s=0.03) as it:
+    async with Client(server.url, limits=quick) as client, client.iteration("s", lease_s=1.5) as it:
         await server.saw(7)
         await until(lambda: it.lost is not None, "the refusal")
         with pytest.raises(Unauthenticated):
@@ -233,7 +252,7 @@ async def test_a_renewal_that_is_refused_for_good_is_the_last(server: ScriptedSe
 async def test_a_lease_that_was_lost_is_not_renewed_but_records_go_on(server: ScriptedServer, quick: Limits) -> None:
     """A machine that slept: nothing is left to renew, and what it records is still taken by the server."""
     server.say(OPENED, Reply(200, {**ROW, "state": "abandoned"}), RENEWED, RENEWED)
-    async with Client(server.url, limits=quick) as client, client.iteration("s", lease_s=0.03) as it:
+    async with Client(server.url, limits=quick) as client, client.iteration("s", lease_s=1.5) as it:
         await server.saw(2)
         await it.record(tokens=1)
     assert [told(seen)[2] for seen in server.seen[1:]] == [{}, {"usage": {"tokens": 1}}, {"ended": True}]
