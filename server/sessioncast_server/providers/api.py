@@ -6,6 +6,7 @@ from typing import Any
 from starlette.responses import Response
 
 from sessioncast_server.auth.principal import Scope
+from sessioncast_server.channels.log import head_of
 from sessioncast_server.db.transaction import WriteTx
 from sessioncast_server.exchange.mutator import Mutator, respond
 from sessioncast_server.exchange.reader import Reader
@@ -201,7 +202,11 @@ def _open(tx: WriteTx, session_id: str, wish: Opening, fence: int | None, user: 
 
 def _patch(tx: WriteTx, use_id: str, change: Change, fence: int | None, user: str, visible: Visible) -> Answer:
     done = change_use(tx, use_id, change, fence=fence, user=user, visible=visible)
-    return Answer(200, json_bytes(done.after.resource()), note=done)
+    headers = {}
+    if not tx.staged:  # a sign of life is no event
+        head = head_of(tx, done.after.project_id)
+        headers["X-Position"] = f"{head.epoch}:{head.offset}"
+    return Answer(200, json_bytes(done.after.resource()), headers, done)
 
 
 def _resume(

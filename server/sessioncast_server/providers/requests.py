@@ -17,7 +17,7 @@ _STRICT = ConfigDict(frozen=True, extra="forbid")
 _Amount = Annotated[StrictInt, Field(ge=0, le=10**12)]
 _Cost = Annotated[float, Field(ge=0, le=10**6, strict=True, allow_inf_nan=False)]
 _Saved = Annotated[float, Field(ge=-(10**6), le=10**6, strict=True, allow_inf_nan=False)]
-_Lease = Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)]
+_Lease = Annotated[float, Field(ge=1, le=3600, strict=True, allow_inf_nan=False)]
 
 
 def _paths(structure: Any) -> Any:
@@ -94,7 +94,7 @@ class Resume(BaseModel):
 
     structure_fingerprint: Fingerprint | None = None
     fork: StrictBool = False
-    wait_s: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] | None = None
+    wait_s: Annotated[float, Field(ge=0, le=60, strict=True, allow_inf_nan=False)] | None = None
 
 
 class ResumeFailed(BaseModel):

@@ -82,7 +82,8 @@ class VersionsApi:
 def _create(tx: WriteTx, project_id: str, session_id: str, user: str, visible: Visible) -> Answer:
     get_project(tx, project_id)
     row = name_session(tx, project_id, session_id, user=user, visible=visible)
-    return Answer(201, json_bytes(version_resource(row)))
+    body = json_bytes(version_resource(row))
+    return Answer(201, body, {"ETag": resource_etag(row.number, body)})
 
 
 def _latest(tx: ReadTx, project_id: str) -> View:
