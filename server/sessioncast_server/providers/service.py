@@ -263,7 +263,9 @@ def _note_outcome(tx: WriteTx, record: Record, done: Changed, user: str) -> None
 
 def _forget_failures(tx: WriteTx, record: Record, fork: Use) -> None:
     """Failures count in a row, and a fork has just resumed the link. The chain itself has a new link by then."""
-    link = link_of(tx, record, fork.resumed_from or "", but=fork.id)
+    link = head_of_chain(tx, record)
+    if link is None or link.provider_session_id != fork.resumed_from:
+        link = link_of(tx, record, fork.resumed_from or "", but=fork.id)
     if link is not None and link.resume_failure_count:
         link = replace(link, resume_failure_count=0)
         update_use(tx, link)

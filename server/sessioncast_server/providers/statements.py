@@ -42,7 +42,8 @@ RENEW = Statement(update(_USE).where(_ID, _OPEN).values(renewals=_USE.c.renewals
 LINK = Statement(
     select(*_ALL)
     .where(_SESSION, _USE.c.provider_session_id == bindparam("linked_id"), _USE.c.id != bindparam("but"))
-    .order_by(_USE.c.started_at.desc(), _USE.c.id.desc())
+    # Attempts to resume an id have it too, until it is seen what becomes of them.
+    .order_by(_USE.c.proved.desc(), _USE.c.started_at.desc(), _USE.c.id.desc())
     .limit(1)
 )
 LEASES = Statement(
