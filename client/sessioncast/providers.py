@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sessioncast.decode import decoded
-from sessioncast.errors import SessionBeingModified
+from sessioncast.errors import ProblemError, SessionBeingModified
 from sessioncast.identity import fenced, id_of, segment
 from sessioncast.limits import Limits
 from sessioncast.sender import Sender
@@ -149,7 +149,7 @@ class Providers:
             body=_said(wishes),
             deadline_s=longest_s,
             attempt_s=longest_s,
-            final=(SessionBeingModified,),
+            final=_turn_did_not_come,
         )
         return decoded(ResumeDecision, answer)
 
@@ -236,6 +236,11 @@ class Providers:
             after = page.next
             if after is None:
                 return
+
+
+def _turn_did_not_come(refusal: ProblemError) -> bool:
+    # Without a number of those ahead it is a lock that was not had, which is gone in a moment.
+    return isinstance(refusal, SessionBeingModified) and refusal.ahead is not None
 
 
 def _said(wishes: Mapping[str, Any]) -> dict[str, Any]:

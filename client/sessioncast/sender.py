@@ -42,14 +42,14 @@ class Sender:
         headers: Mapping[str, str] | None = None,
         deadline_s: float | None = None,
         attempt_s: float | None = None,
-        final: tuple[type[ProblemError], ...] = (),
+        final: Callable[[ProblemError], bool] | None = None,
     ) -> Answer:
         """The server's answer, a 2xx.
 
         Args:
             body: JSON value.
             deadline_s, attempt_s: instead of the limits' own.
-            final: refusals that are not repeated, whatever they say of themselves.
+            final: whether a refusal is not repeated, whatever it says of itself.
 
         Raises:
             ProblemError: the server refused for good, or kept refusing until the deadline.
@@ -80,7 +80,7 @@ class Sender:
                     raise ProtocolError(answer.url, f"an answer with status {answer.status}")
                 raise answer.problem()
             except ProblemError as error:
-                if not error.retryable or isinstance(error, final):
+                if not error.retryable or (final is not None and final(error)):
                     raise
                 asked_s, failure = error.retry_after, error
                 refusal = error

@@ -149,7 +149,6 @@ class Use:
             CancelledError: the caller was cancelled meanwhile.
         """
         self._closed = True
-        self._agent.restore()
         try:
             await to_the_end(self._end(spoiled=spoiled, saved=saved))
         except SessioncastError as failure:
@@ -160,6 +159,8 @@ class Use:
             # Whatever went wrong before: who cancelled waits for it to be so, and one that was cancelled is already.
             if not isinstance(error, asyncio.CancelledError):
                 raise
+        finally:
+            self._agent.restore()
 
     async def _end(self, *, spoiled: bool, saved: Mapping[str, float] | None) -> None:
         loop = asyncio.get_running_loop()
@@ -240,7 +241,11 @@ async def begin(
         with contextlib.suppress(SessioncastError, TimeoutError):
             await to_the_end(_undo(providers, limits, asking))
         raise
-    return Use(providers, limits, opened, fence=fence, agent=AgentSession(agent), lease_s=lease_s)
+    try:
+        return Use(providers, limits, opened, fence=fence, agent=AgentSession(agent), lease_s=lease_s)
+    except Exception:  # an agent that takes no id
+        await to_the_end(_undo(providers, limits, asking))
+        raise
 
 
 async def _undo(providers: Providers, limits: Limits, asking: "asyncio.Future[ProviderSession]") -> None:

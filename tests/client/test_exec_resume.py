@@ -229,6 +229,17 @@ async def test_a_signal_between_two_runs_ends_the_waiting(runner: Runner, client
     assert await newest_id(client, runner.session) == a
 
 
+async def test_a_signal_ends_the_wait_for_others(runner: Runner, client: Client) -> None:
+    """Nothing is run, and the session stays as it is."""
+    await runner.run({"result": given("A")})
+    async with client.resumable(runner.session), runner.command({}) as command:
+        await command.told("waiting for the server")
+        command.send(signal.SIGINT)
+        assert await command.ended() == 130
+    assert command.out == ""
+    assert (await client.sessions.get(runner.session)).status == "pending"
+
+
 async def test_a_killed_one_is_gone_on_with(runner: Runner, client: Client) -> None:
     """kill -9 of the one that held the turn: when its lease has run out the next one resumes, in the same session."""
     a = given("A")

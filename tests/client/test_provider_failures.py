@@ -69,11 +69,13 @@ async def test_a_lost_answer_to_a_resume_is_asked_for_with_the_same_key(server: 
 
 async def test_a_turn_that_did_not_come_is_not_asked_for_again(server: ScriptedServer, quick: Limits) -> None:
     """The server waited for as long as the caller wanted; that it may be repeated is for the caller to decide."""
-    server.say(refusal(409, "session_being_modified", retryable=True, ahead=3))
+    busy = refusal(409, "session_being_modified", retryable=True)
+    server.say(busy, refusal(409, "session_being_modified", retryable=True, ahead=3))
     async with Client(server.url, limits=quick) as client:
         with pytest.raises(SessionBeingModified) as caught:
             await client.providers.resume("s", wait_s=30)
-    assert (caught.value.ahead, len(server.seen)) == (3, 1)
+    # The first said nothing of a turn: a lock was not had in time.
+    assert (caught.value.ahead, len(server.seen)) == (3, 2)
 
 
 @pytest.mark.parametrize("wait_s", [None, 10])
@@ -101,6 +103,15 @@ async def test_cancelled_while_it_is_opened(server: ScriptedServer, quick: Limit
         asyncio.get_running_loop().call_soon(gate.set)
         with pytest.raises(asyncio.CancelledError):
             await entering
+    assert told(server.seen[1]) == ("PATCH", "r", {"ended": True, "is_resumable": False})
+
+
+async def test_an_agent_that_takes_no_id(server: ScriptedServer, quick: Limits) -> None:
+    """What was opened for it is closed again, and the caller hears why."""
+    server.say(OPENED, RENEWED)
+    async with Client(server.url, limits=quick) as client:
+        with pytest.raises(AttributeError):
+            await client.iteration("s", agent=object()).__aenter__()
     assert told(server.seen[1]) == ("PATCH", "r", {"ended": True, "is_resumable": False})
 
 
