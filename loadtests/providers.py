@@ -1,7 +1,8 @@
 """What it takes to open a provider session, and to add up 10,000 of them, beside reading all rows and adding in Python.
 
-One task with one session gets all of them, so that the metrics of the task, of the session, of the milestone and of the
-project are over the same rows and every answer can be checked. Both servers run the whole time and are asked in turns.
+One task with one session has all of them, so that the metrics of the task, of the session, of the milestone and of the
+project are over the same rows and every answer can be checked. They are written through the tables, as a past. Both
+servers run the whole time and are asked in turns.
 """
 
 import argparse
@@ -16,17 +17,21 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
+from bulk import Row, writer
 from cluster import admin_url, fresh_database
 from crowd.tree import free_port, run
-from driver import Answered, Measure, Wish, ask, drive, request
+from driver import Answered, Wish, ask, drive, request
 from figures import Figure, figure, median, show, show_head
 from rule import new_project, start
 from sessioncast_server.db.migrate import migrate
+from sessioncast_server.providers.record import Use
+from sessioncast_server.providers.rules import to_nano
 from sides import Side
 
 LEVELS = ("task", "session", "milestone", "project")
@@ -34,26 +39,36 @@ CREATE_MS, METRICS_MS = 100.0, 50.0
 """At p99; the seed asks for them without naming a percentile."""
 _MILESTONE = "first"
 _PAGE = 200
-_FILL_S = 900.0
-_FILL_CLIENTS = 2
-"""More would only wait for the one session's lock."""
+_BATCH = 1000
+_ENDED = 200
+"""Provider sessions that are ended in a round, in the session that has all of them."""
+_FILL_S = 60.0
 _WARM_UP_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
-    """A server with provider sessions to add up.
+class Furnished:
+    """What a server has.
 
     Attributes:
-        figures: of opening and ending them, by two clients in one session.
-        paths: of the metrics, by level.
+        project, task, session: of the provider sessions that are added up.
         others: sessions of as many tasks in another project, where those are opened that are not to be added up.
     """
 
-    side: Side
-    figures: list[Figure]
-    paths: dict[str, str]
+    project: str
+    task: str
+    session: str
     others: list[str]
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """Of the metrics, by level."""
+        return {
+            "task": f"/v1/tasks/{self.task}/metrics",
+            "session": f"/v1/sessions/{self.session}/metrics",
+            "milestone": f"/v1/projects/{self.project}/milestones/{_MILESTONE}/metrics",
+            "project": f"/v1/projects/{self.project}/metrics",
+        }
 
 
 def usage(number: int) -> dict[str, Any]:
@@ -124,29 +139,44 @@ def expecting(side: Side, wanted: int) -> Answered:
 
 
 async def measured(number: int, side: Side, operation: str, clients: list[Iterator[Wish]], seconds: float) -> Figure:
-    """Figures of a load, one request of each client at a time; clients may share their wishes."""
+    """Figures of a load, one request of each client at a time."""
     cpu = side.cpu()
-    measure: Measure = await drive(side.port, clients, seconds)
+    measure = await drive(side.port, clients, seconds)
     return figure(number, side, operation, measure, side.cpu() - cpu)
 
 
-async def fill(side: Side, count: int, clients: int) -> Filled:
-    """Open and end so many, all in one session; and make sessions for so many clients."""
+async def furnish(side: Side, clients: int) -> Furnished:
+    """A task whose session is to have the provider sessions, and sessions for so many clients."""
     project, other = await new_project(side), await new_project(side)
     task, session = await new_session(side, project)
-    others = [(await new_session(side, other))[1] for _ in range(clients)]
-    made: list[str] = []
-    opening = openings(side, session, iter(range(count)), made)
-    figures = [await measured(1, side, "fill", [opening] * _FILL_CLIENTS, _FILL_S)]
-    figures.append(await measured(1, side, "end", [endings(side, made)] * _FILL_CLIENTS, _FILL_S))
-    paths = {
-        "task": f"/v1/tasks/{task}/metrics",
-        "session": f"/v1/sessions/{session}/metrics",
-        "milestone": f"/v1/projects/{project}/milestones/{_MILESTONE}/metrics",
-        "project": f"/v1/projects/{project}/metrics",
-    }
-    await check(side, paths, count)
-    return Filled(side, figures, paths, others)
+    return Furnished(project, task, session, [(await new_session(side, other))[1] for _ in range(clients)])
+
+
+def past(place: Furnished, count: int) -> Iterator[Row]:
+    """Rows of the table of so many provider sessions, one second each, the last of which ended just now."""
+    now = datetime.now(UTC)
+    for number in range(count):
+        used = usage(number)
+        began = now - timedelta(seconds=count - number)
+        id_ = str(uuid.uuid4())
+        cost = used.pop("cost_usd")
+        yield Use(
+            id=str(uuid.uuid4()), project_id=place.project, session_id=place.session, task_id=place.task,
+            milestone=None, provider_session_id=id_, proved=True, id_created_at=began, operation="iteration",
+            iteration=number, resumed_from=None, fork=False, fence=1, started_at=began,
+            last_used_at=began + timedelta(seconds=1), model_name="model-a", agent="null", lease_s=60.0, state="ended",
+            ended_at=began + timedelta(seconds=1), cost_nano=None if cost is None else to_nano(cost), **used,
+        ).columns()  # fmt: skip
+
+
+async def told_past(side: Side, place: Furnished, count: int) -> None:
+    """The same for the rival, by a request that it has for that."""
+    path = f"/v1/sessions/{place.session}/past"
+    for first in range(0, count, _BATCH):
+        rows = [usage(number) for number in range(first, min(count, first + _BATCH))]
+        status, _ = await ask(side.port, request("POST", path, {"milestone": _MILESTONE, "rows": rows}))
+        if status != 201:
+            raise RuntimeError(f"{side.name}: a past was answered with {status}")
 
 
 async def check(side: Side, paths: dict[str, str], count: int) -> None:
@@ -163,59 +193,70 @@ async def check(side: Side, paths: dict[str, str], count: int) -> None:
             raise RuntimeError(f"{side.name}: metrics of the {level} were answered with {status}, wrong: {wrong}")
 
 
-async def measure_round(number: int, filled: Filled, seconds: float) -> list[Figure]:
-    """Open provider sessions, by one client and by one in each of the other sessions; then ask for the metrics."""
-    side = filled.side
-    clients = [openings(side, session, itertools.count(), []) for session in filled.others]
+async def measure_round(number: int, side: Side, place: Furnished, seconds: float) -> list[Figure]:
+    """Open provider sessions, by one client and by one in each of the other sessions; end some; ask for the metrics."""
+    clients = [openings(side, session, itertools.count(), []) for session in place.others]
     figures = [
         await measured(number, side, "open", clients[:1], seconds),
         await measured(number, side, f"open ×{len(clients)}", clients, seconds),
     ]
-    for level, path in filled.paths.items():
+    made: list[str] = []
+    await drive(side.port, [openings(side, place.session, iter(range(_ENDED)), made)], _FILL_S)
+    figures.append(await measured(number, side, "end", [endings(side, made)], seconds))
+    for level, path in place.paths.items():
         asking = itertools.repeat((request("GET", path), expecting(side, 200)))
         figures.append(await measured(number, side, level, [asking], seconds))
     return figures
 
 
-async def load(sides: tuple[Side, Side], options: argparse.Namespace) -> list[Figure]:
-    """Fill both servers, warm up, then ask them in turns."""
-    show_head()
+async def load(both: tuple[tuple[Side, Furnished], ...], options: argparse.Namespace) -> list[Figure]:
+    """Check the sums, warm up, then ask the servers in turns."""
+    for side, place in both:
+        await check(side, place.paths, options.count)
+        await measure_round(0, side, place, min(options.seconds, _WARM_UP_S))
     figures: list[Figure] = []
-    both: list[Filled] = []
-    for side in sides:
-        both.append(await fill(side, options.count, options.clients))
-        for made in both[-1].figures:
-            figures.append(made)
-            show(made)
-        await measure_round(0, both[-1], min(options.seconds, _WARM_UP_S))
+    show_head()
     for number in range(1, options.rounds + 1):
-        for filled in both:
-            for made in await measure_round(number, filled, options.seconds):
+        for side, place in both:
+            for made in await measure_round(number, side, place, options.seconds):
                 figures.append(made)
                 show(made)
     return figures
 
 
 @contextmanager
-def both_sides(database: str, folder: Path, postgres_url: str | None) -> Iterator[tuple[Side, Side]]:
-    """Both servers on one core: a fresh file each, or a fresh database each in one durable cluster."""
+def serving(name: str, url: str, folder: Path) -> Iterator[Side]:
+    """Our server, or the rival, on a core of its own."""
+    rival = name != "sessioncast"
+    program = ("rivals.fastapi_providers",) if rival else ("sessioncast", "serve")
+    port = free_port()
+    command = [sys.executable, "-m", *program, "--database-url", url, "--port", str(port)]
+    places = {"PYTHONPATH": str(Path(__file__).parent)}
+    with run(command, port, folder, environment=places, name=name) as pid:
+        yield Side(name, url.partition(":")[0], port, pid, rival)
+
+
+@contextmanager
+def both_sides(
+    database: str, folder: Path, options: argparse.Namespace
+) -> Iterator[tuple[tuple[Side, Furnished], tuple[Side, Furnished]]]:
+    """Both servers with a past: on a fresh file each, or on a fresh database each in one durable cluster."""
     with ExitStack() as stack:
         urls = [f"sqlite:///{(folder / name).absolute()}" for name in ("ours.db", "rival.db")]
         if database == "postgresql":
-            cluster = stack.enter_context(admin_url(postgres_url))
+            cluster = stack.enter_context(admin_url(options.postgres_url))
             urls = [stack.enter_context(fresh_database(cluster)) for _ in urls]
         migrate(urls[0])  # on PostgreSQL a server does not do it itself
-        sides = []
-        for name, url, program, bulk in (
-            ("sessioncast", urls[0], ("sessioncast", "serve"), False),
-            ("fastapi+sqlmodel", urls[1], ("rivals.fastapi_providers",), True),
-        ):
-            port = free_port()
-            command = [sys.executable, "-m", *program, "--database-url", url, "--port", str(port)]
-            places = {"PYTHONPATH": str(Path(__file__).parent)}
-            pid = stack.enter_context(run(command, port, folder, environment=places, name=name))
-            sides.append(Side(name, database, port, pid, bulk))
-        yield sides[0], sides[1]
+        with serving("sessioncast", urls[0], folder) as side:
+            place = uvloop.run(furnish(side, options.clients))
+        with writer(urls[0]) as into:
+            into.add("provider_session", list(past(place, options.count)))
+            into.finish()
+        mine = stack.enter_context(serving("sessioncast", urls[0], folder))
+        rival = stack.enter_context(serving("fastapi+sqlmodel", urls[1], folder))
+        theirs = uvloop.run(furnish(rival, options.clients))
+        uvloop.run(told_past(rival, theirs, options.count))
+        yield (mine, place), (rival, theirs)
 
 
 def judge(database: str, figures: list[Figure], names: tuple[str, str], count: int) -> dict[str, dict[str, Any]]:
@@ -253,10 +294,10 @@ def compare(database: str, options: argparse.Namespace) -> dict[str, Any]:
     """Measure on one database."""
     with (
         tempfile.TemporaryDirectory(prefix="providers-") as name,
-        both_sides(database, Path(name), options.postgres_url) as sides,
+        both_sides(database, Path(name), options) as both,
     ):
-        figures = uvloop.run(load(sides, options))
-        found = judge(database, figures, (sides[0].name, sides[1].name), options.count)
+        figures = uvloop.run(load(both, options))
+        found = judge(database, figures, (both[0][0].name, both[1][0].name), options.count)
     return {"figures": [asdict(made) for made in figures], "found": found}
 
 

@@ -5,6 +5,7 @@ audit. Totals come with the first page of the rows, as ours do.
 """
 
 import argparse
+import uuid
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -57,6 +58,13 @@ class Usage(BaseModel):
     cached_tokens: int | None = None
     turns: int | None = None
     cost_usd: float | None = None
+
+
+class Past(BaseModel):
+    """Uses that were."""
+
+    milestone: str
+    rows: list[Usage]
 
 
 class Change(BaseModel):
@@ -120,6 +128,25 @@ def add_providers(app: FastAPI, engine: AsyncEngine) -> None:
         db.add(row)
         await db.commit()
         return row
+
+    @app.post("/v1/sessions/{session_id}/past", status_code=201)
+    async def past(session_id: str, wish: Past, db: Database) -> int:
+        session = await db.get(Session, session_id)
+        if session is None:
+            raise HTTPException(404)
+        for used in wish.rows:
+            row = ProviderSession(
+                id=str(uuid.uuid4()),
+                project_id=session.project_id,
+                session_id=session.id,
+                task_id=session.task_id,
+                milestone=wish.milestone,
+                operation="iteration",
+                ended_at=datetime.now(UTC),
+            )
+            db.add(row.sqlmodel_update(used.model_dump()))
+        await db.commit()
+        return len(wish.rows)
 
     @app.patch("/v1/provider-sessions/{id_}")
     async def change(id_: str, wish: Change, db: Database) -> ProviderSession:

@@ -11,7 +11,7 @@ import pytest
 from providers import totals
 
 ROOT = Path(__file__).parents[2]
-OPERATIONS = {"fill", "end", "open", "open ×4", "task", "session", "milestone", "project"}
+OPERATIONS = {"end", "open", "open ×4", "task", "session", "milestone", "project"}
 
 
 async def run(tmp_path: Path, *options: str) -> tuple[dict[str, Any], str]:
@@ -44,7 +44,6 @@ async def test_a_short_run_measures_both_servers(tmp_path: Path, database: str, 
     assert set(figures[database]["found"]) == OPERATIONS
     assert f"{database}, task over 250: p50 " in printed
     assert {name: found["limit_ms"] for name, found in figures[database]["found"].items()} == {
-        "fill": None,
         "end": None,
         "open": 100,
         "open ×4": 100,
