@@ -7,6 +7,7 @@ from starlette.responses import Response
 from sessioncast_server.auth.principal import Scope
 from sessioncast_server.db.transaction import ReadTx
 from sessioncast_server.exchange.reader import Reader, View
+from sessioncast_server.problems import invalid
 from sessioncast_server.projects.service import get_project
 from sessioncast_server.providers import requests
 from sessioncast_server.providers.views import metrics_view
@@ -50,7 +51,10 @@ class MetricsApi:
 
     async def milestone(self, call: Call) -> Response:
         """GET of a milestone's totals; of a label that nothing has, too: zeros."""
-        return await self._reader.show(call, _project, call.project(), call.query, call.text("milestone"))
+        label = call.text("milestone")
+        if "\0" in label:
+            raise invalid("milestone", "must not contain NUL")
+        return await self._reader.show(call, _project, call.project(), call.query, label)
 
     async def project(self, call: Call) -> Response:
         """GET of a project's totals."""
