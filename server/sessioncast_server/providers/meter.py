@@ -27,6 +27,8 @@ class Meter:
         self._metrics.started.inc()
         if use.proved:
             self._metrics.id_updates.inc()
+            if use.resumed_from is not None:
+                self._metrics.attempts.labels("succeeded", "").inc()
 
     def changed(self, done: Changed, saved: Saved | None) -> None:
         """A provider session was changed."""

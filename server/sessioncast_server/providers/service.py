@@ -148,6 +148,7 @@ def open_use(tx: WriteTx, session_id: str, wish: Opening, *, fence: int | None, 
     record = record_step(tx, record, use, evidence=use.proved)
     if use.resumed_from is not None:
         note_attempt(tx, "resume_attempted", record, use, user)
+        _note_outcome(tx, record, Changed(replace(use, proved=False), use), user)
     tell(tx, EventType.PROVIDER_STARTED, record, use)
     return use
 
