@@ -14,7 +14,7 @@ from support.waiting import until
 
 _WORK = Work(project_tokens=60_000, prompt_tokens=5_000, output_tokens=2_000, turns=10)
 _UNLOCKED = Habits(lock_s=0)
-_SLOW_S = 1.0
+_SLOW_S = 2.0
 """Within it nothing is done that hangs; what works has much longer."""
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from sessioncast import AuditEntry, Client, ResumeWaits, Use
 from support.node import NodeFactory
 from support.provider import Call, Habits, Provider, Work
@@ -20,7 +22,7 @@ _COMPACT_EVERY = 4
 _LOCK_S = 0.8
 """As the provider's 2 s to the client's waits of 1, 2 and 4 s, so to these."""
 _WAITS = ResumeWaits(first_s=0.4, jitter_s=0.2)
-_HANGS_AFTER_S = 4.0
+_HANGS_AFTER_S = 6.0
 """A call that works takes a hundredth of it."""
 _WORK = Work(project_tokens=20_000, prompt_tokens=500, output_tokens=300, turns=2)
 
@@ -137,6 +139,7 @@ def told(line: AuditEntry) -> tuple[str, str, str]:
     return line.action, data["resumed_from"], data.get("reason", "")
 
 
+@pytest.mark.timeout(300)  # half a minute where nobody else works
 async def test_usable_ids_are_resumed(node_factory: NodeFactory, database_url: str, tmp_path: Path) -> None:
     """Of the ids that the provider still has more than 95 % are resumed; every update is done, and the audit tells how.
 
@@ -182,7 +185,7 @@ async def test_a_lock_of_two_seconds_is_waited_for(node_factory: NodeFactory, tm
 async def test_one_that_hangs_for_good_is_given_up(node_factory: NodeFactory, tmp_path: Path) -> None:
     """An id that the provider has and never resumes is tried three times; the update is done afresh, and so noted."""
     node = await node_factory()
-    hanging = Provider(tmp_path / "provider", Habits(lock_s=0, hangs=1), timeout_s=1)
+    hanging = Provider(tmp_path / "provider", Habits(lock_s=0, hangs=1), timeout_s=2)
     patient = Provider(tmp_path / "provider", Habits(lock_s=0))
 
     async def update(use: Use) -> None:

@@ -75,6 +75,7 @@ async def test_five_iterations(client: Client, tmp_path: Path) -> None:
             assert {row.state for row in found.sessions} == {"ended"}
 
 
+@pytest.mark.timeout(300)  # half a minute where nobody else works
 async def test_ten_tasks_at_once(client: Client, tmp_path: Path) -> None:
     """Ten tasks of 30 to 50 iterations each, without a pause and in parallel, meet no «already in use», and add up."""
     chance = random.Random(1104)
