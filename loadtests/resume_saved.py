@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import stamina
 
 from cluster import admin_url, fresh_database
@@ -31,6 +32,7 @@ from support.fakeprovider import CACHED_PER_S, CACHED_USD, FULL_PER_S, FULL_USD,
 from support.provider import Habits
 
 _LOCK_S = 2.0
+_TOLD = "sessioncast_resume_saved_cost_usd "
 
 
 def parse() -> argparse.Namespace:
@@ -74,21 +76,27 @@ async def measure_round(url: str, folder: Path, number: int, options: argparse.N
         return list(await asyncio.gather(*map(replay, map(int, options.project_tokens.split(",")))))
 
 
-def measure(options: argparse.Namespace, folder: Path) -> list[tuple[int, Replayed]]:
-    """All rounds on one server, printed as they come."""
+def measure(options: argparse.Namespace, folder: Path) -> tuple[list[tuple[int, Replayed]], float]:
+    """All rounds on one server, printed as they come; and how many US dollars its metrics say were saved."""
     with ExitStack() as stack:
         database_url = None
         if options.database == "postgresql":
             database_url = stack.enter_context(fresh_database(stack.enter_context(admin_url())))
         side = stack.enter_context(ours(folder, database_url=database_url))
+        url = f"http://127.0.0.1:{side.port}"
         found = []
         show_head()
         for number in range(1, options.rounds + 1):
-            url = f"http://127.0.0.1:{side.port}"
             for made in asyncio.run(measure_round(url, folder, number, options)):
                 found.append((number, made))
                 print(line(str(number), saved(made)), flush=True)
-        return found
+        return found, told(url)
+
+
+def told(url: str) -> float:
+    """US dollars that clients told a server they saved."""
+    metrics = httpx2.get(f"{url}/metrics", timeout=10).raise_for_status().text
+    return float(next(row.split()[1] for row in metrics.splitlines() if row.startswith(_TOLD)))
 
 
 def conclude(found: list[tuple[int, Replayed]]) -> dict[str, dict[str, float]]:
@@ -119,12 +127,18 @@ def main() -> int:
         f"in a second {FULL_PER_S:,}, {CACHED_PER_S:,}, {WRITTEN_PER_S:,}; {options.faster:g} times as fast"
     )
     with tempfile.TemporaryDirectory(prefix="resume-saved-") as name:
-        found = measure(options, Path(name))
+        found, told_usd = measure(options, Path(name))
     medians = conclude(found)
+    reckoned = sum(made.reckoned_usd for _, made in found)
+    print(
+        f"updates that resumed were {reckoned:.2f} USD cheaper than fresh ones; the server's metrics say {told_usd:.2f}"
+    )
     print(f"took {time.monotonic() - began:.0f} s")
     if options.json is not None:
         rounds: list[Any] = [{"round": number, **asdict(made)} for number, made in found]
-        options.json.write_text(json.dumps({"rounds": rounds, "medians": medians}, indent=2) + "\n")
+        options.json.write_text(
+            json.dumps({"rounds": rounds, "medians": medians, "told_usd": told_usd}, indent=2) + "\n"
+        )
     return 0
 
 

@@ -53,6 +53,7 @@ class Replayed:
 
     Attributes:
         counted_usd: what the server added up for the session that resumes, less the building.
+        reckoned_usd: less than fresh ones, by the updates that resumed: what the server is told of.
     """
 
     project_tokens: int
@@ -60,6 +61,7 @@ class Replayed:
     fresh: Spent
     resuming: Spent
     counted_usd: float
+    reckoned_usd: float
 
 
 class Replay:
@@ -80,13 +82,14 @@ class Replay:
         afresh, resuming = [await self._session(project, title) for title in ("afresh", "resuming")]
         async with self._client.resumable(resuming, operation="build") as attempt:
             built = await attempt.run(self._building.update(build(project_tokens)))
-        fresh, resumed = Spent(), Spent()
+        fresh, resumed, reckoned = Spent(), Spent(), 0.0
         for update in history:
             answer, seconds = await self._begin_afresh(afresh, update)
             fresh = fresh.plus(answer, seconds)
-            resumed = await self._resume(resuming, update, resumed, Baseline(cost_usd=answer.cost_usd, seconds=seconds))
+            resumed, saved = await self._resume(resuming, update, resumed, Baseline(answer.cost_usd, seconds))
+            reckoned += saved
         total = await self._client.providers.metrics(session=resuming)
-        return Replayed(project_tokens, len(history), fresh, resumed, total.total_cost - built.cost_usd)
+        return Replayed(project_tokens, len(history), fresh, resumed, total.total_cost - built.cost_usd, reckoned)
 
     async def _session(self, project: str, title: str) -> str:
         task = await self._client.tasks.create(project, title)
@@ -99,7 +102,8 @@ class Replay:
             await use.record(tokens=answer.tokens, cached_tokens=answer.cached_tokens, cost_usd=answer.cost_usd)
         return answer, self._since(began)
 
-    async def _resume(self, session: str, update: Update, spent: Spent, baseline: Baseline) -> Spent:
+    async def _resume(self, session: str, update: Update, spent: Spent, baseline: Baseline) -> tuple[Spent, float]:
+        """Everything spent since, and what this update saved; 0 for one that did not resume."""
         summary = False
         if update.compact:
             began = time.perf_counter()
@@ -115,7 +119,8 @@ class Replay:
 
             answer = await attempt.run(work)
             resumed = attempt.use.resume_id is not None
-        return spent.plus(answer, self._since(began), resumed=resumed)
+        saved = (baseline.cost_usd or 0) - answer.cost_usd if resumed else 0.0
+        return spent.plus(answer, self._since(began), resumed=resumed), saved
 
     async def _compact(self, session: str) -> Answer | None:
         """None where there was nothing to shorten any more: the update that follows begins afresh."""
