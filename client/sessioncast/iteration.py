@@ -32,4 +32,4 @@ class Iteration:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._use is not None:
-            await self._use.close(error, spoiled=error is not None)
+            await self._use.close(error, spoiled=error is not None or self._use.confirmed is False)

@@ -188,7 +188,8 @@ class Resumable:
             return
         # What the provider said it has can be resumed, whatever went wrong afterwards. An id that it never confirmed,
         # in a run that failed or never was, is not worth a try; the chain's head stays where it was.
-        spoiled = not (attempt.succeeded or attempt.use.given_out)
+        confirmed = attempt.use.confirmed
+        spoiled = confirmed is False or not (attempt.succeeded or confirmed)
         await attempt.use.close(error, spoiled=spoiled, saved=self._saved(attempt))
         if self._version is not None:
             attempt.version = await self._reread(self._version)

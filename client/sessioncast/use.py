@@ -50,7 +50,7 @@ class Use:
         self._agent = agent
         self._every_s = lease_s / 3
         self._closed = False
-        self._given_out = False
+        self._confirmed: bool | None = None
         self._cost_usd: float | None = None
         # What the server has not confirmed yet; the end carries it once more. Totals and ids bear repeating.
         self._untold: dict[str, Any] = {}
@@ -59,9 +59,12 @@ class Use:
         self._renewal = asyncio.create_task(self._renew())
 
     @property
-    def given_out(self) -> bool:
-        """Whether the provider told its id: it has this session, whatever happens afterwards."""
-        return self._given_out
+    def confirmed(self) -> bool | None:
+        """Whether the provider told its id: it has this session, whatever happens afterwards. None: it told none.
+
+        False: the server refused the id it told, so that the one the server has is not the provider's.
+        """
+        return self._confirmed
 
     @property
     def cost_usd(self) -> float | None:
@@ -93,7 +96,7 @@ class Use:
         if self._closed:
             raise RuntimeError(f"the provider session {self.id} is closed")
         if provider_session_id is not None:
-            self._given_out = True
+            self._confirmed = True
             self._renamed(provider_session_id)
         self._cost_usd = self._cost_usd if cost_usd is None else cost_usd
         usage = {"tokens": tokens, "cached_tokens": cached_tokens, "turns": turns, "cost_usd": cost_usd}
@@ -117,6 +120,8 @@ class Use:
                     # from everybody.
                     facts = isinstance(error, Fenced | SecurityViolation) and "usage" in self._untold
                     self._untold = before | ({"usage": self._untold["usage"]} if facts else {})
+                    if provider_session_id is not None:
+                        self._confirmed = False
                 raise
             self._untold = {}
         return row

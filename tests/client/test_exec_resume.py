@@ -174,7 +174,8 @@ async def test_an_id_of_another_session_is_told(runner: Runner, client: Client, 
     assert code == 0
     assert "what the provider told is not recorded: Session security violation" in err
     (row,) = await rows(client, other.session)
-    assert (row.state, row.provider_session_id == a) == (ProviderState.ENDED, False)
+    assert (row.state, row.provider_session_id == a, row.is_resumable) == (ProviderState.ENDED, False, False)
+    assert await newest_id(client, other.session) is None
 
 
 async def test_a_second_one_waits_for_the_first(runner: Runner, client: Client, tmp_path: Path) -> None:

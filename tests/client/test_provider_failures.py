@@ -208,18 +208,18 @@ async def test_what_a_fenced_holder_could_not_record_is_told_as_far_as_it_is_fac
                 await attempt.run(run)
     assert [told(seen)[2] for seen in server.seen[3:]] == [
         {"usage": {"tokens": 5, "turns": 1}},
-        {"ended": True, "usage": {"tokens": 5, "turns": 1}},
+        {"ended": True, "is_resumable": False, "usage": {"tokens": 5, "turns": 1}},
         {"ended": True, "usage": {"tokens": 5, "turns": 1}},
     ]
 
 
 async def test_an_id_of_somebody_elses_is_not_told_twice(server: ScriptedServer, quick: Limits) -> None:
-    """A violation is raised where the id was told; totals told with it are kept, and the end goes through."""
+    """A violation is raised where the id was told; the totals are kept; what the server has is not offered."""
     server.say(OPENED, refusal(403, "session_security_violation"), RENEWED)
     async with Client(server.url, limits=quick) as client, client.iteration("s") as it:
         with pytest.raises(SecurityViolation):
             await it.record(provider_session_id="B", tokens=5)
-    assert told(server.seen[2]) == ("PATCH", "r", {"ended": True, "usage": {"tokens": 5}})
+    assert told(server.seen[2]) == ("PATCH", "r", {"ended": True, "is_resumable": False, "usage": {"tokens": 5}})
 
 
 async def test_a_cancelled_record_is_told_again(server: ScriptedServer, quick: Limits) -> None:
