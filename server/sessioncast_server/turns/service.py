@@ -93,6 +93,7 @@ def take_place(tx: WriteTx, key: str, place_id: str, *, user: str, lease_s: floa
     queue = tx.all(_QUEUE, of_key=key)
     for ahead, row in enumerate(queue):
         if row.id == place_id:
+            tx.run(_RENEW, ids=[place_id])  # who asks again is there
             return Place(place_id, ahead, row.fence)
     tx.run(
         _INSERT, id=place_id, key=key, number=queue[-1].number + 1 if queue else 1, user_id=user, granted=False,
