@@ -155,7 +155,9 @@ class Use:
         """
         self._closed = True
         try:
-            await to_the_end(self._end(spoiled=spoiled, saved=saved))
+            refusal = await to_the_end(self._end(spoiled=spoiled, saved=saved))
+            if refusal is not None and error is None:
+                raise refusal
         except SessioncastError as failure:
             if error is None:
                 raise
@@ -167,7 +169,8 @@ class Use:
         finally:
             self._agent.restore()
 
-    async def _end(self, *, spoiled: bool, saved: Mapping[str, float] | None) -> None:
+    async def _end(self, *, spoiled: bool, saved: Mapping[str, float] | None) -> ProblemError | None:
+        """What was refused of it; the end itself, and what was used, was taken then."""
         loop = asyncio.get_running_loop()
         ends = loop.time() + self._limits.close_s
         self._renewal.cancel()
@@ -191,12 +194,19 @@ class Use:
         except ProblemError as error:
             if _passes(error):
                 raise
-            # What it used, and that it ended, is taken from everybody whose use it was.
-            left_s = max(ends - loop.time(), 0.001)
-            await self._providers.patch(self.id, ended=True, usage=self._untold.get("usage"), deadline_s=left_s)
-            raise
+            # What it used, and that it ended, is taken from everybody whose use it was; more is not, from who has lost
+            # the session. From who still has it something was refused: the id, so the server has none of the provider's.
+            await self._providers.patch(
+                self.id,
+                ended=True,
+                is_resumable=None if isinstance(error, Fenced) else False,
+                usage=self._untold.get("usage"),
+                deadline_s=max(ends - loop.time(), 0.001),
+            )
+            return error
         finally:
             self._telling.release()
+        return None
 
     async def _renew(self) -> None:
         pause_s = self._every_s

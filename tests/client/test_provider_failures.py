@@ -203,9 +203,10 @@ async def test_what_a_fenced_holder_could_not_record_is_told_as_far_as_it_is_fac
         await use.record(turns=1)
 
     async with Client(server.url, limits=quick) as client:
-        with pytest.raises(Fenced):
+        with pytest.raises(Fenced) as caught:
             async with client.resumable("s") as attempt:
                 await attempt.run(run)
+    assert not hasattr(caught.value, "__notes__")  # it is closed
     assert [told(seen)[2] for seen in server.seen[3:]] == [
         {"usage": {"tokens": 5, "turns": 1}},
         {"ended": True, "is_resumable": False, "usage": {"tokens": 5, "turns": 1}},
@@ -232,6 +233,23 @@ async def test_a_cancelled_record_is_told_again(server: ScriptedServer, quick: L
         with pytest.raises(asyncio.CancelledError):
             await recording
     assert told(server.seen[2])[2] == {"ended": True, "new_provider_session_id": "B", "usage": {"tokens": 5}}
+
+
+async def test_an_id_that_is_refused_at_the_end(server: ScriptedServer, quick: Limits) -> None:
+    """Told by the end for the first time: it ends without that id, which nobody is offered, and the caller is told."""
+    server.say(OPENED, Streamed([]), refusal(403, "session_security_violation"), RENEWED)
+
+    async def work(client: Client) -> None:
+        async with client.iteration("s") as it:
+            recording = asyncio.create_task(it.record(provider_session_id="B", tokens=5))
+            await server.saw(2)
+            recording.cancel()
+            await asyncio.wait({recording})
+
+    async with Client(server.url, limits=quick) as client:
+        with pytest.raises(SecurityViolation):
+            await work(client)
+    assert told(server.seen[3])[2] == {"ended": True, "is_resumable": False, "usage": {"tokens": 5}}
 
 
 async def test_a_record_that_never_ends_does_not_hold_up_the_end_for_ever(
