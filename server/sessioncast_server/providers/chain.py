@@ -80,10 +80,14 @@ def held(record: Record, use: Use) -> bool:
     return record.fence == use.fence
 
 
-def update_use(tx: WriteTx, use: Use) -> None:
-    """Write what may change of a provider session, and renew its lease; the caller has locked its session."""
+def update_use(tx: WriteTx, use: Use, *, sign: bool = True) -> None:
+    """Write what may change of a provider session; the caller has locked its session.
+
+    Args:
+        sign: whether its holder gave a sign of life by it, which renews its lease.
+    """
     values: dict[str, Any] = {f"new_{name}": getattr(use, name) for name in statements.CHANGING}
-    tx.run(statements.UPDATE, use_id=use.id, **values)
+    tx.run(statements.UPDATE, use_id=use.id, signs=int(sign), **values)
 
 
 def record_step(tx: WriteTx, record: Record, use: Use, *, evidence: bool) -> Record:

@@ -169,7 +169,7 @@ def fail_resume(
             resume_failure_count=link.resume_failure_count + 1,
             is_resumable=link.is_resumable and not reason.final,
         )
-        update_use(tx, link)
+        update_use(tx, link, sign=link.id == use.id)
         head = link if head is not None and head.id == link.id else head
     decided = Resumption(_verdict(tx, record, head, on, None, terms), head, record.fence)
     note_attempt(tx, "resume_failed", record, use, user, reason=reason, link=None if link is None else link.id)

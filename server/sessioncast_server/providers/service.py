@@ -269,5 +269,5 @@ def _forget_failures(tx: WriteTx, record: Record, fork: Use) -> None:
         link = link_of(tx, record, fork.resumed_from or "", but=fork.id)
     if link is not None and link.resume_failure_count:
         link = replace(link, resume_failure_count=0)
-        update_use(tx, link)
+        update_use(tx, link, sign=False)
         tell(tx, EventType.PROVIDER_UPDATED, record, link)

@@ -36,7 +36,7 @@ UPDATE = Statement(
     .where(_ID)
     .values({name: bindparam(f"new_{name}") for name in _CHANGING})
     .values({name: bindparam(f"new_{name}", type_=UtcTime) for name in _CHANGING_TIMES})
-    .values(renewals=_USE.c.renewals + 1)
+    .values(renewals=_USE.c.renewals + bindparam("signs", type_=BigInteger))
 )
 RENEW = Statement(update(_USE).where(_ID, _OPEN).values(renewals=_USE.c.renewals + 1))
 LINK = Statement(
