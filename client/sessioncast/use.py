@@ -195,7 +195,7 @@ class Use:
             if _passes(error):
                 raise
             # What it used, and that it ended, is taken from everybody whose use it was; more is not, from who has lost
-            # the session. From who still has it something was refused: the id, so the server has none of the provider's.
+            # the session. From who still has it the id was refused: the one that the server has is not the provider's.
             await self._providers.patch(
                 self.id,
                 ended=True,
