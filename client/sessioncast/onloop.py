@@ -43,26 +43,30 @@ class Desk:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, make: Callable[[], Any]) -> None:
+        """Nothing happens yet."""
         self.over = False
         self._loop = loop
-        # Holds the work of a call that waits for it, one at a time, and its end.
-        self._queue: SimpleQueue[Callable[[], None] | asyncio.Task[Any]] = SimpleQueue()
+        self._make = make
+        # Holds the work of a call that waits for it, one at a time, and None when it has ended.
+        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._task: asyncio.Task[Any] | None = None
-        token = caller.set(self)
-        try:
-            loop.call_soon_threadsafe(self._start, make)
-        finally:
-            caller.reset(token)
+        self._ended = False
 
     def wait(self) -> Any:
-        """The result; to be called once, by the thread that made this."""
+        """The result; to be called once."""
+        # An interrupt may come between any two steps: what it may be that was not done yet, `_cancel` makes up for.
         try:
-            ended = self._serve()
+            token = caller.set(self)
+            try:
+                self._loop.call_soon_threadsafe(self._start)
+            finally:
+                caller.reset(token)
+            self._serve()
         except BaseException:
             self._loop.call_soon_threadsafe(self._cancel)
             self._serve()
             raise
-        return ended.result()
+        return None if self._task is None else self._task.result()
 
     async def run(self, work: Callable[[], Any]) -> Any:
         """On the loop: what a function gives in the thread that waits."""
@@ -70,25 +74,28 @@ class Desk:
         self._queue.put(partial(self._work, work, done))
         return await done
 
-    def _start(self, make: Callable[[], Any]) -> None:
-        self._task = self._loop.create_task(_made(make))
-        self._task.add_done_callback(self._end)
+    def _start(self) -> None:
+        if not self.over:
+            self._task = self._loop.create_task(_made(self._make))
+            self._task.add_done_callback(self._end)
 
-    def _end(self, task: asyncio.Task[Any]) -> None:
-        self.over = True
-        self._queue.put(task)
+    def _end(self, _: object = None) -> None:
+        self.over = self._ended = True
+        self._queue.put(None)
 
     def _cancel(self) -> None:
         self.over = True
-        if self._task is not None:
+        if self._task is None:
+            self._end()
+        else:
             self._task.cancel()
 
-    def _serve(self) -> asyncio.Task[Any]:
-        while True:
+    def _serve(self) -> None:
+        # Not by what came out of the queue: an interrupt can take that away.
+        while not self._ended:
             item = self._queue.get()
-            if isinstance(item, asyncio.Task):
-                return item
-            item()
+            if item is not None:
+                item()
 
     def _work(self, work: Callable[[], Any], done: asyncio.Future[Any]) -> None:
         if done.cancelled():
