@@ -99,17 +99,53 @@ def test_a_fork_that_worked_begins_the_count_anew(chain: Chain) -> None:
     assert chain.failed(attempt, "locked")["decision"] == "resume"
 
 
-def test_what_a_fork_could_not_resume_counts(chain: Chain) -> None:
-    """A failure of a branch is counted at the link that it wanted; it falls back like an update, and the head stays."""
+def test_a_fork_counts_for_itself(chain: Chain) -> None:
+    """That an id is busy is what branches of it must expect: it is counted at the branch, which begins afresh after
+    three, and says nothing of the chain."""
     link = head(chain)
     branch = chain.opened("branch", fork=True, resumed_from=link["provider_session_id"])
-    assert chain.failed(branch, "locked")["decision"] == "resume"
-    assert head(chain)["resume_failure_count"] == 1
+    for count in (1, 2):
+        following = chain.failed(branch, "locked")
+        assert (following["decision"], following["provider_session_id"]) == ("resume", link["provider_session_id"])
+        assert chain.row(branch)["resume_failure_count"] == count
+        assert head(chain) == link
+    assert chain.failed(branch, "timeout")["reason"] == "too_many_failures"
+    row = chain.row(branch)
+    assert (row["resumed_from"], row["resume_failure_count"], row["is_resumable"]) == (None, 0, True)
+    assert chain.ended(branch)["provider_session_id"] != link["provider_session_id"]
+    assert head(chain) == link
+    assert chain.decided()["provider_session_id"] == link["provider_session_id"]
+
+
+def test_what_is_lost_to_a_fork_is_lost_to_all(chain: Chain) -> None:
+    """An id that is gone is gone for the chain too; the branch goes on as a fresh start, and the head stays."""
+    link = head(chain)
+    branch = chain.opened("branch", fork=True, resumed_from=link["provider_session_id"])
     assert chain.failed(branch, "corrupted")["reason"] == "not_resumable"
     assert chain.row(branch)["resumed_from"] is None
     chain.ended(branch)
-    assert head(chain)["id"] == link["id"]
+    assert (head(chain)["id"], head(chain)["is_resumable"]) == (link["id"], False)
     assert chain.decided()["reason"] == "not_resumable"
+
+
+def test_a_fork_resumes_what_it_branched_from(chain: Chain) -> None:
+    """The chain may have gone on meanwhile: a branch is told its own link again, not the new head."""
+    link = head(chain)
+    branch = chain.opened("branch", fork=True, resumed_from=link["provider_session_id"])
+    chain.link("B")
+    following = chain.failed(branch, "locked")
+    assert (following["provider_session_id"], following["id"]) == (link["provider_session_id"], link["id"])
+    assert chain.row(branch)["resumed_from"] == link["provider_session_id"]
+
+
+def test_a_fresh_start_has_nothing_to_fail(chain: Chain) -> None:
+    """One that begins afresh already is told the decision once more, and nothing is counted, told or written."""
+    _, attempt = chain.taken()
+    following = chain.failed(attempt, "not_found")
+    before = (chain.chain(), chain.audit(), chain.events())
+    assert chain.failed(attempt, "not_found") == following
+    assert chain.failed(attempt, "locked") == following
+    assert (chain.chain(), chain.audit(), chain.events()) == before
 
 
 def test_an_older_link_is_never_the_answer(chain: Chain) -> None:
@@ -175,7 +211,7 @@ def test_an_old_fence_is_refused(chain: Chain) -> None:
     """Who has lost the session counts nothing and is told nothing: 409 `fenced`, with a fence named or not."""
     decision, attempt = chain.taken()
     chain.ended(attempt, is_resumable=False)
-    lost = chain.opened(resumed_from=decision["provider_session_id"], fence=decision["fence"])
+    lost = chain.opened(resumed_from=decision["provider_session_id"])
     chain.decided()
     problem(chain.fail(lost, "not_found", headers=fenced(decision["fence"])), 409, "fenced")
     problem(chain.fail(lost, "not_found"), 409, "fenced")

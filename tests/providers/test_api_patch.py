@@ -125,6 +125,32 @@ def test_an_id_that_was_given_out_before_the_error_is_not_resumed(chain: Chain) 
     assert (decision["decision"], decision["reason"]) == ("fresh", "not_resumable")
 
 
+def test_an_end_does_not_bring_an_older_id_back(chain: Chain) -> None:
+    """Of two at once the newest id that was told is the head, whichever ends last, and however."""
+    for error in ({}, {"is_resumable": False}):
+        first, second = chain.opened(), chain.opened()
+        chain.patched(first, new_provider_session_id=given("A"))
+        newest = chain.patched(second, new_provider_session_id=given("B"))
+        chain.ended(first, **error)
+        assert chain.chain()["head"] == newest
+        chain.ended(second)
+        assert chain.head_id() == newest["provider_session_id"]
+
+
+def test_an_id_that_is_told_again_is_good_again(chain: Chain) -> None:
+    """A provider that tells an id knows it: it is resumable, and nothing has failed, unless the same word says so."""
+    row = chain.opened()
+    same = given("A")
+    chain.patched(row, new_provider_session_id=same)
+    chain.failed(row, "not_found")
+    assert chain.row(row)["is_resumable"] is False
+    after = chain.patched(row, new_provider_session_id=same)
+    assert (after["is_resumable"], after["resume_failure_count"]) == (True, 0)
+    after = chain.ended(row, new_provider_session_id=same, is_resumable=False)
+    assert after["is_resumable"] is False
+    assert chain.decided()["reason"] == "not_resumable"
+
+
 def test_all_of_it_at_once(chain: Chain) -> None:
     """One request tells the new id, the usage, the fingerprint and the end."""
     new = given("A")
@@ -227,7 +253,7 @@ def test_its_own_id_is_not_the_providers(chain: Chain) -> None:
 
 def test_an_old_fence_is_refused(chain: Chain) -> None:
     """Who names a fence that was taken over is told so, and changes nothing."""
-    row = chain.opened(fence=chain.session()["fence"])
+    row = chain.opened()
     chain.decided()
     found = problem(chain.patch(row, headers=fenced(row["fence"]), ended=True), 409, "fenced")
     assert found["fence"] == row["fence"] + 1
@@ -251,16 +277,20 @@ def test_who_was_taken_over_may_tell_facts_only(chain: Chain) -> None:
 
 
 def test_deleted_and_replaced_sessions_still_hear_the_end(api: Api) -> None:
-    """What was begun before is ended and counted, though its session is gone; the gone session's head stays."""
-    for gone in ("deleted", "replaced"):
+    """What was begun before is ended and counted, though its session is gone; all else is refused with what became of
+    the session, and its head stays."""
+    for gone in ("session_deleted", "session_replaced"):
         chain = Chain.begin(api)
         row = chain.opened()
-        if gone == "deleted":
+        if gone == "session_deleted":
             api.delete(chain.path)
         else:
             wish: dict[str, Any] = {"on_conflict": "replace", "confirm": {"session_id": chain.id}}
             api.ok(chain.work.start("m-2", **wish), 201)
-        after = chain.ended(row, usage={"tokens": 11}, new_provider_session_id=given("A"))
+        for change in ({"new_provider_session_id": given("A")}, {"structure_fingerprint": "x"}, {}):
+            problem(chain.patch(row, **change), 409, gone)  # type: ignore[arg-type]  # each takes its own
+        assert chain.patched(row, usage={"tokens": 10})["state"] == "open"
+        after = chain.ended(row, usage={"tokens": 11})
         assert (after["state"], after["usage"]["tokens"]) == ("ended", 11)
         totals = api.ok(api.get(f"/v1/tasks/{chain.work.task}/metrics"), 200)
         assert totals["total_tokens"] == 11

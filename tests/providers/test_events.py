@@ -67,9 +67,10 @@ def test_each_change_is_one_event(chain: Chain) -> None:
 
 def test_the_position_is_that_of_the_event(chain: Chain) -> None:
     """What a change was answered with as its position is where its event stands."""
+    link = chain.link("A")
     answers = [chain.open(), chain.resume()]
     row = answers[0].json()
-    answers += [chain.patch(row, usage={"tokens": 1}), chain.fail(row, "locked"), chain.patch(row, ended=True)]
+    answers += [chain.patch(row, usage={"tokens": 1}), chain.fail(link, "locked"), chain.patch(row, ended=True)]
     positions = [event["position"] for event in chain.events()]
     for answer in answers:
         assert answer.status_code < 300, answer.text

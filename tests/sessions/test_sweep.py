@@ -34,12 +34,27 @@ OPERATIONS = [
     ("POST", "/v1/sessions/{session_id}/output"),
     ("GET", "/v1/sessions/{session_id}/output"),
     ("GET", "/v1/sessions/{session_id}/export"),
+    ("POST", "/v1/sessions/{session_id}/provider-sessions"),
+    ("PATCH", "/v1/provider-sessions/{provider_session}"),
+    ("GET", "/v1/sessions/{session_id}/chain"),
+    ("POST", "/v1/sessions/{session_id}/resume"),
+    ("DELETE", "/v1/sessions/{session_id}/turn"),
+    ("POST", "/v1/provider-sessions/{provider_session}/resume-failed"),
+    ("GET", "/v1/tasks/{task_id}/metrics"),
+    ("GET", "/v1/sessions/{session_id}/metrics"),
+    ("GET", "/v1/projects/{project_id}/milestones/{milestone}/metrics"),
+    ("GET", "/v1/projects/{project_id}/metrics"),
+    ("GET", "/v1/projects/{project_id}/audit"),
+    ("POST", "/v1/projects/{project_id}/versions"),
+    ("GET", "/v1/projects/{project_id}/versions/latest"),
 ]
 NAMES = (
     "title milestone metadata phase model name version params agent debug on_conflict confirm session_id chunks stream"
-    " text status limit after include_deleted min_position"
+    " text status limit after include_deleted min_position operation provider_session_id new_provider_session_id"
+    " resumed_from iteration lease_s fork usage tokens cost_usd ended is_resumable structure_fingerprint saved reason"
+    " session user"
 )
-WORDS = "run plan ask replace restart reject running failed pending m-1 true 0 1 null log * W/"
+WORDS = "run plan ask replace restart reject running failed pending m-1 true 0 1 null log * W/ locked not_found A"
 QUICK = settings(
     max_examples=60,
     derandomize=True,
@@ -64,10 +79,39 @@ starts = st.fixed_dictionaries(
         "confirm": st.fixed_dictionaries({"session_id": texts}),
     },
 )
+openings = st.fixed_dictionaries(
+    {"operation": texts},
+    optional={
+        "provider_session_id": texts,
+        "resumed_from": texts,
+        "iteration": st.integers(-1, 2**32),
+        "lease_s": st.floats(),
+        "milestone": texts,
+        "fork": st.booleans(),
+    },
+)
+amounts = st.none() | st.integers(-1, 2**64)
+steps = st.fixed_dictionaries(
+    {},
+    optional={
+        "new_provider_session_id": texts,
+        "usage": st.fixed_dictionaries(
+            {}, optional={"tokens": amounts, "cached_tokens": amounts, "turns": amounts, "cost_usd": st.floats(-1, 1e7)}
+        ),
+        "ended": st.booleans(),
+        "is_resumable": st.booleans(),
+        "structure_fingerprint": texts | st.dictionaries(texts, texts, max_size=3),
+        "saved": st.fixed_dictionaries({}, optional={"cost_usd": st.floats(), "seconds": st.floats()}),
+    },
+)
 documents = (
     st.dictionaries(names, values, max_size=5)
     | starts
     | st.fixed_dictionaries({"title": texts}, optional={"metadata": st.dictionaries(names, values, max_size=3)})
+    | openings
+    | steps
+    | st.fixed_dictionaries({"reason": texts})
+    | st.fixed_dictionaries({}, optional={"fork": st.booleans(), "wait_s": st.just(0), "structure_fingerprint": texts})
     | st.fixed_dictionaries({"chunks": st.lists(st.fixed_dictionaries({"text": texts}), max_size=3)})
     | st.fixed_dictionaries({}, optional={"status": texts, "agent": values, "metadata": values})
     | values
@@ -94,14 +138,18 @@ class Ids:
     project_id: str
     task_id: str
     session_id: str
+    provider_session: str
+    milestone: str
     name: str
 
 
 @pytest.fixture(scope="module")
 def ids(api: Api) -> Ids:
-    """A project with a task and a session in it."""
+    """A project with a task, a session and a provider session in it."""
     work = api.work()
-    return Ids(work.project, work.task, work.session()["id"], "name")
+    session = work.session()["id"]
+    row = api.ok(api.post(f"/v1/sessions/{session}/provider-sessions", {"operation": "x"}), 201)
+    return Ids(work.project, work.task, session, row["id"], "m", "name")
 
 
 def test_every_described_operation_is_swept(api: Api) -> None:
@@ -118,7 +166,7 @@ def test_no_input_is_a_server_error(api: Api, ids: Ids, method: str, path: str) 
     @QUICK
     @given(bodies, queries, headers, st.none() | odd_ids)
     def sweep(body: bytes, query: list[tuple[str, str]], extra: dict[str, str], odd: str | None) -> None:
-        asked = path.format(project_id=odd, task_id=odd, session_id=odd, name=odd) if odd else path.format(**vars(ids))
+        asked = path.format(**(dict.fromkeys(vars(ids), odd) if odd else vars(ids)))
         rest: dict[str, Any] = {"content": body} if method != "GET" else {}
         params = [(name, value) for name, value in query if not name.isspace()]
         encoded = {name: value.encode("latin-1") for name, value in extra.items()}

@@ -108,6 +108,10 @@ class Chain:
         wanted = {"resumed_from": decision["provider_session_id"]} if decision["decision"] == "resume" else {}
         return decision, self.opened(fence=decision["fence"], **wanted)
 
+    def give_up(self, fence: int) -> httpx2.Response:
+        """The answer to one who does not use the turn of a fence."""
+        return self.api.delete(f"{self.path}/turn", headers=fenced(fence))
+
     def fail(self, row: dict[str, Any], reason: Any, *, headers: dict[str, str] | None = None) -> httpx2.Response:
         """The answer to a failed attempt."""
         path = f"/v1/provider-sessions/{row['id']}/resume-failed"
