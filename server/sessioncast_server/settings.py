@@ -83,6 +83,11 @@ class Settings(
             )
         if self.ring_bytes > self.ring_total_bytes:
             raise ValueError(f"SESSIONCAST_RING_BYTES={self.ring_bytes}: more than SESSIONCAST_RING_TOTAL_BYTES")
+        if self.turn_look_s > self.waiter_lease_s / 2:
+            raise ValueError(
+                f"SESSIONCAST_TURN_LOOK_S={self.turn_look_s:g}: more than half of "
+                f"SESSIONCAST_WAITER_LEASE_S={self.waiter_lease_s:g}, so places would lapse under who waits"
+            )
         if self.write_low_water_bytes > self.write_high_water_bytes:
             raise ValueError(
                 f"SESSIONCAST_WRITE_LOW_WATER_BYTES={self.write_low_water_bytes}: "

@@ -14,7 +14,7 @@ from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.problems import invalid
 from sessioncast_server.providers import requests
 from sessioncast_server.providers.meter import Meter
-from sessioncast_server.providers.resume import Terms, fail_resume, resume
+from sessioncast_server.providers.resume import Terms, fail_resume, give_up_turn, resume
 from sessioncast_server.providers.rules import Structure
 from sessioncast_server.providers.service import Change, Opening, change_use, open_use
 from sessioncast_server.providers.views import show_chain
@@ -106,6 +106,14 @@ class ProvidersApi:
                 answers={200: shown.ResumeDecision},
             ),
             endpoint(
+                "DELETE",
+                f"{of_session}/turn",
+                self.give_up,
+                "Give up the turn that a decision gave, unused",
+                answers={204: None},
+                headers=_FENCE,
+            ),
+            endpoint(
                 "POST",
                 f"{one}/resume-failed",
                 self.resume_failed,
@@ -174,6 +182,15 @@ class ProvidersApi:
             self._meter.decided(written.value.note, waited_s=None if body.fork else time.monotonic() - began)
         return respond(call, written)
 
+    async def give_up(self, call: Call) -> Response:
+        """DELETE: 204, also when there is no such turn any more."""
+        principal = call.principal
+        response = await self._mutator.run(
+            call, _give_up, call.uuid("session_id"), fence_of(call.request.headers), principal.sub, principal.may_see
+        )
+        self._room.nudge()
+        return response
+
     async def resume_failed(self, call: Call) -> Response:
         """POST: the next decision."""
         principal = call.principal
@@ -225,6 +242,11 @@ def _resume(
     if isinstance(decided, Place):
         return waiting_answer(decided)
     return Answer(200, json_bytes(decided.resource()), note=decided)
+
+
+def _give_up(tx: WriteTx, session_id: str, fence: int | None, user: str, visible: Visible) -> Answer:
+    give_up_turn(tx, session_id, fence=fence, user=user, visible=visible)
+    return Answer(204)
 
 
 def _resume_failed(

@@ -5,14 +5,13 @@ evidence only: an id that was given out, or an end without error. It never moves
 older than the session's: who has lost the session cannot change what the next one resumes.
 
 Lock order: task, session. All who write a provider session hold its session's lock, so its row needs none. The task is
-locked where its totals are told: two that end at the same time would else each leave out the other.
+locked by all that change its totals, for they are told: what commits first is in the sum that is told next.
 """
 
 from typing import Any
 
 import orjson
 
-from sessioncast_server.db.errors import ConflictError
 from sessioncast_server.db.transaction import ReadTx, WriteTx
 from sessioncast_server.problems import not_found
 from sessioncast_server.providers import statements
@@ -58,26 +57,21 @@ def lock_use(tx: WriteTx, use_id: str, visible: Visible, *, totals: bool) -> tup
     """A provider session, with its session locked, deleted or not.
 
     Args:
-        totals: whether its task is locked too; that of a closed one is in any case.
+        totals: whether its task is locked too.
 
     Raises:
         Problem: 404.
-        ConflictError: it was closed meanwhile, and the task comes before the session: to be run again.
     """
     found = get_use(tx, use_id, visible)
-    of_task = found.task_id is not None and (totals or not found.open)
-    if found.task_id is not None and of_task:
+    if found.task_id is not None and totals:
         lock_task(tx, found.task_id, visible)
     record = lock_session(tx, found.session_id, visible)
-    use = found if tx.serial else get_use(tx, use_id, visible)
-    if use.task_id is not None and not (use.open or of_task):
-        raise ConflictError(f"provider session {use_id} was closed meanwhile")
-    return use, record
+    return found if tx.serial else get_use(tx, use_id, visible), record
 
 
 def held(record: Record, use: Use) -> bool:
-    """Whether nobody has taken the session over since a provider session began."""
-    return record.fence == use.fence
+    """Whether nobody has taken the session over since a provider session began. A fork has taken nothing to be lost."""
+    return use.fork or record.fence == use.fence
 
 
 def update_use(tx: WriteTx, use: Use, *, sign: bool = True) -> None:

@@ -47,7 +47,10 @@ def bind_id(tx: WriteTx, record: Record, provider_session_id: str, *, user: str,
     Raises:
         SecurityViolation: it is bound to another one, of this project or of one that the caller knows.
     """
-    for project_id, _ in _sessions_of(tx, provider_session_id):
+    bound = _sessions_of(tx, provider_session_id)
+    if (record.project_id, record.id) in bound:
+        return
+    for project_id, _ in bound:
         # What others have in projects that the caller does not know of is nobody's business, and no obstacle.
         if project_id != record.project_id and visible(project_id):
             raise _violation(tx, record, user, "project", provider_session_id=provider_session_id)

@@ -9,6 +9,7 @@ from sessioncast_server.db.transaction import WriteTx
 from sessioncast_server.flags.rules import Flag
 from sessioncast_server.flags.service import enabled
 from sessioncast_server.jsontext import json_bytes
+from sessioncast_server.problems import invalid
 from sessioncast_server.providers import statements
 from sessioncast_server.providers.chain import (
     get_use,
@@ -37,7 +38,7 @@ from sessioncast_server.sessions.service import (
     session_event,
     take_over,
 )
-from sessioncast_server.turns.service import Place, grant, take_place
+from sessioncast_server.turns.service import Place, give_up, grant, take_place
 from sessioncast_shared.events import EventType
 from sessioncast_shared.providers import Decision, FailureReason
 
@@ -61,7 +62,7 @@ class Resumption:
     """A decision, and what it is about.
 
     Attributes:
-        head: of the chain; None when there is none.
+        head: of the chain, or what a fork resumes; None when there is none.
         fence: of the session since.
     """
 
@@ -69,15 +70,19 @@ class Resumption:
     head: Use | None
     fence: int
 
+    @property
+    def resumes(self) -> str | None:
+        """The id to resume, None to begin afresh."""
+        if self.head is None or self.verdict.decision is not Decision.RESUME:
+            return None
+        return self.head.provider_session_id
+
     def resource(self) -> dict[str, Any]:
         """The decision as it is told."""
-        decision = self.verdict.decision
-        if decision is Decision.RESUME and self.head is not None:
-            shown: dict[str, Any] = {"provider_session_id": self.head.provider_session_id, "id": self.head.id}
-            shown["age_s"] = self.verdict.age_s
-        else:
-            shown = {"reason": self.verdict.reason}
-        return {"decision": decision, **shown, "fence": self.fence}
+        shown: dict[str, Any] = {"reason": self.verdict.reason}
+        if self.head is not None and self.resumes is not None:
+            shown = {"provider_session_id": self.resumes, "id": self.head.id, "age_s": self.verdict.age_s}
+        return {"decision": self.verdict.decision, **shown, "fence": self.fence}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,7 @@ def resume(
     on = enabled(tx, Flag.SESSION_RESUME, get_session(tx, session_id, visible).project_id)
     record = hold_session(tx, session_id, Hold(), visible)
     check_user(tx, record, user)
+    place = Place(place_id, 0)
     if fork:
         record = revive(tx, record)
     else:
@@ -121,14 +127,29 @@ def resume(
         if place.ahead:
             return place
         record = take_over(tx, record)
-        grant(tx, place, fence=record.fence, lease_s=terms.turn_lease_s)
     head = head_of_chain(tx, record)
     changed = None
     if structure is not None and head is not None:
         changed = share_changed(structure_of(tx, head), structure)
     decided = Resumption(_verdict(tx, record, head, on, changed, terms), head, record.fence)
+    if not fork:
+        grant(tx, place, fence=record.fence, lease_s=terms.turn_lease_s, expects=decided.resumes)
     _tell_decision(tx, record, decided, user, fork=fork, changed=changed)
     return decided
+
+
+def give_up_turn(tx: WriteTx, session_id: str, *, fence: int | None, user: str, visible: Visible) -> bool:
+    """End the turn that a decision gave, where nothing was opened in it; whether there was one.
+
+    Raises:
+        Problem: 404; 409 as `hold_session`; 422 without a fence.
+        SecurityViolation: the session is another user's.
+    """
+    record = hold_session(tx, session_id, Hold(fence), visible)
+    check_user(tx, record, user)
+    if fence is None:
+        raise invalid("X-Session-Fence", "is needed: it names the turn")
+    return give_up(tx, turn_key(session_id), fence)
 
 
 def fail_resume(
@@ -155,29 +176,73 @@ def fail_resume(
     use, record = lock_use(tx, use_id, visible, totals=False)
     check_live(record)
     check_user(tx, record, user)
-    check_fence(record, fence)
+    check_fence(record, None if use.fork else fence)
     if use.attempting and not held(record, use):
         raise fenced(record)
-    head = head_of_chain(tx, record)
-    link: Use | None = use
-    if use.attempting:
-        of_head = head is not None and head.provider_session_id == use.resumed_from
-        link = head if of_head else link_of(tx, record, use.provider_session_id, but=use.id)
-    if link is not None:
-        link = replace(
-            link,
-            resume_failure_count=link.resume_failure_count + 1,
-            is_resumable=link.is_resumable and not reason.final,
-        )
-        update_use(tx, link, sign=link.id == use.id)
-        head = link if head is not None and head.id == link.id else head
-    decided = Resumption(_verdict(tx, record, head, on, None, terms), head, record.fence)
+    if use.fork and use.attempting:
+        decided = _fail_fork(tx, record, use, reason, on, terms)
+    elif use.open and use.resumed_from is None and not use.proved:
+        # It begins afresh already: what was said once more changes nothing.
+        head = head_of_chain(tx, record)
+        return Failure(Resumption(_verdict(tx, record, head, on, None, terms), head, record.fence), reason)
+    else:
+        decided = _fail_link(tx, record, use, reason, on, terms)
+    link = decided.link
     note_attempt(tx, "resume_failed", record, use, user, reason=reason, link=None if link is None else link.id)
     tell(tx, EventType.RESUME_FAILED, record, link or use, reason=reason, attempt=use.id)
     if use.attempting:
-        _go_on(tx, record, use, decided)
-    _tell_decision(tx, record, decided, user, fork=use.fork, changed=None)
-    return Failure(decided, reason)
+        _go_on(tx, record, decided.use, decided.next)
+    _tell_decision(tx, record, decided.next, user, fork=use.fork, changed=None)
+    return Failure(decided.next, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """A failure that was counted.
+
+    Attributes:
+        link: whose id could not be resumed, as it is now; None where nobody has it any more.
+        use: the attempt, as it is now.
+    """
+
+    next: Resumption
+    link: Use | None
+    use: Use
+
+
+def _fail_link(tx: WriteTx, record: Record, use: Use, reason: FailureReason, on: bool, terms: Terms) -> _Counted:
+    """Failures of an update count at the link; what is next is decided about the head of the chain."""
+    head = head_of_chain(tx, record)
+    link = _link_of_attempt(tx, record, use, head) if use.attempting else use
+    if link is not None:
+        count, resumable = link.resume_failure_count + 1, link.is_resumable and not reason.final
+        link = replace(link, resume_failure_count=count, is_resumable=resumable)
+        update_use(tx, link, sign=link.id == use.id)
+        head = link if head is not None and head.id == link.id else head
+    following = Resumption(_verdict(tx, record, head, on, None, terms), head, record.fence)
+    return _Counted(following, link, use)
+
+
+def _fail_fork(tx: WriteTx, record: Record, use: Use, reason: FailureReason, on: bool, terms: Terms) -> _Counted:
+    """Failures of a fork count at itself, and what is next is decided about what it resumes.
+
+    A busy id is what forks of it must expect, and says nothing of the chain. One that is gone is gone for all.
+    """
+    link = _link_of_attempt(tx, record, use, head_of_chain(tx, record))
+    if link is not None and reason.final:
+        link = replace(link, is_resumable=False)
+        update_use(tx, link, sign=False)
+    use = replace(use, resume_failure_count=use.resume_failure_count + 1)
+    update_use(tx, use)
+    judged = None if link is None else replace(link, resume_failure_count=use.resume_failure_count)
+    following = Resumption(_verdict(tx, record, judged, on, None, terms), link, record.fence)
+    return _Counted(following, link if reason.final else use, use)
+
+
+def _link_of_attempt(tx: WriteTx, record: Record, use: Use, head: Use | None) -> Use | None:
+    if head is not None and head.provider_session_id == use.resumed_from:
+        return head
+    return link_of(tx, record, use.provider_session_id, but=use.id)
 
 
 def _verdict(tx: WriteTx, record: Record, head: Use | None, on: bool, changed: float | None, terms: Terms) -> Verdict:
@@ -194,16 +259,16 @@ def _verdict(tx: WriteTx, record: Record, head: Use | None, on: bool, changed: f
 
 def _go_on(tx: WriteTx, record: Record, use: Use, decided: Resumption) -> None:
     """What the attempt is from now on: the same once more, or a fresh start."""
-    if decided.verdict.decision is Decision.RESUME and decided.head is not None:
-        following = decided.head.provider_session_id
-        after = replace(use, resumed_from=following, provider_session_id=following)
+    if decided.resumes is not None:
+        after = replace(use, resumed_from=decided.resumes, provider_session_id=decided.resumes)
         if after == use:
             tx.run(statements.RENEW, use_id=use.id)
             return
     else:
         made = str(uuid.uuid4())
         tx.change(statements.BIND, project_id=record.project_id, provider_session_id=made, session_id=record.id)
-        after = replace(use, resumed_from=None, provider_session_id=made, id_created_at=max(tx.now, use.last_used_at))
+        at = max(tx.now, use.last_used_at)
+        after = replace(use, resumed_from=None, provider_session_id=made, id_created_at=at, resume_failure_count=0)
     update_use(tx, after)
     tell(tx, EventType.PROVIDER_UPDATED, record, after)
 

@@ -30,9 +30,18 @@ from sessioncast_server.providers.record import Use
 from sessioncast_server.providers.rules import Structure, digest
 from sessioncast_server.providers.telling import note_attempt, tell, tell_with_totals
 from sessioncast_server.sessions.record import Record
-from sessioncast_server.sessions.service import Hold, Visible, check_fence, fenced, hold_session
+from sessioncast_server.sessions.service import (
+    Hold,
+    Visible,
+    check_fence,
+    check_live,
+    fenced,
+    get_session,
+    hold_session,
+)
+from sessioncast_server.tasks.service import lock_task
 from sessioncast_server.turns.rules import Lease
-from sessioncast_server.turns.service import attach, release
+from sessioncast_server.turns.service import attach, attach_expected, release
 from sessioncast_server.versions.service import create_version
 from sessioncast_shared.events import EventType
 from sessioncast_shared.providers import ProviderState
@@ -106,11 +115,15 @@ class Changed:
 def open_use(tx: WriteTx, session_id: str, wish: Opening, *, fence: int | None, user: str, visible: Visible) -> Use:
     """Begin a provider session; it takes the session's turn where there is one to take.
 
+    A fork is nobody's to be stopped by: it has no turn, and its fence does not matter.
+
     Raises:
         Problem: 409 as `hold_session`; 404 for a session, or an id to resume, that is not there.
         SecurityViolation: the session is another user's, or an id another session's.
     """
-    record = hold_session(tx, session_id, Hold(fence), visible)
+    if wish.milestone is None:
+        lock_task(tx, get_session(tx, session_id, visible).task_id, visible)
+    record = hold_session(tx, session_id, Hold(None if wish.fork else fence), visible)
     check_user(tx, record, user)
     if wish.resumed_from is not None:
         check_resumed(tx, record, wish.resumed_from, user=user, visible=visible)
@@ -144,7 +157,7 @@ def open_use(tx: WriteTx, session_id: str, wish: Opening, *, fence: int | None, 
         use = use if link is None else replace(use, id_created_at=link.id_created_at)
     tx.run(statements.INSERT, **use.columns())
     if not wish.fork:
-        attach(tx, turn_key(session_id), use.id, user=user, fence=fence)
+        _take_turn(tx, record, use, fence=fence, user=user)
     record = record_step(tx, record, use, evidence=use.proved)
     if use.resumed_from is not None:
         note_attempt(tx, "resume_attempted", record, use, user)
@@ -156,15 +169,18 @@ def open_use(tx: WriteTx, session_id: str, wish: Opening, *, fence: int | None, 
 def change_use(tx: WriteTx, use_id: str, change: Change, *, fence: int | None, user: str, visible: Visible) -> Changed:
     """Change a provider session, and renew its lease.
 
-    One that ended, or that lost its session, may still be told what it used: that is a fact, and concerns no other.
+    One that ended, that lost its session, or whose session is no more, may still be told what it used, and that it
+    ended: these are facts, and concern no other.
 
     Raises:
-        Problem: 404; 409 `fenced`.
+        Problem: 404; 409 `fenced`, `session_replaced`, `session_deleted`.
         SecurityViolation: the session is another user's, or the new id another session's.
     """
-    before, record = lock_use(tx, use_id, visible, totals=change.ended)
+    before, record = lock_use(tx, use_id, visible, totals=change.ended or bool(change.usage))
     check_user(tx, record, user)
-    check_fence(record, fence)
+    check_fence(record, None if before.fork else fence)
+    if change.empty or not change.factual:
+        check_live(record)
     if change.empty:
         tx.run(statements.RENEW, use_id=use_id)
         return Changed(before, before)
@@ -178,15 +194,17 @@ def change_use(tx: WriteTx, use_id: str, change: Change, *, fence: int | None, u
     update_use(tx, after)
     done = Changed(before, after)
     if before.state != ProviderState.ENDED or record.head_row_id == before.id:
-        evidence = change.new_id is not None or (done.closed and after.proved)
+        # An end is evidence where there was none before: a newer id than this one may be known by now.
+        evidence = change.new_id is not None or (after.proved and not before.proved)
         record = record_step(tx, record, after, evidence=evidence)
     if before.open and not after.open:
         release(tx, use_id)
     _note_outcome(tx, record, done, user)
-    if after.open:
-        tell(tx, EventType.PROVIDER_UPDATED, record, after)
+    type_ = EventType.PROVIDER_ENDED if done.closed else EventType.PROVIDER_UPDATED
+    if done.closed or change.usage:
+        tell_with_totals(tx, type_, record, after)
     else:
-        tell_with_totals(tx, EventType.PROVIDER_ENDED if done.closed else EventType.PROVIDER_UPDATED, record, after)
+        tell(tx, type_, record, after)
     return done
 
 
@@ -226,6 +244,14 @@ def name_session(tx: WriteTx, project_id: str, session_id: str, *, user: str, vi
     return create_version(tx, record, head_id=head.provider_session_id, **times)
 
 
+def _take_turn(tx: WriteTx, record: Record, use: Use, *, fence: int | None, user: str) -> None:
+    key = turn_key(record.id)
+    if fence is not None:
+        attach(tx, key, use.id, user=user, fence=fence)
+    elif use.iteration is None:
+        attach_expected(tx, key, use.id, user=user, expects=use.resumed_from)
+
+
 def anybody(_: str) -> bool:
     """What the server does by itself concerns every project."""
     return True
@@ -237,10 +263,9 @@ def _changed(tx: WriteTx, use: Use, change: Change, *, revivable: bool) -> Use:
     if use.state != ProviderState.ENDED:
         after = replace(after, last_used_at=at)
     if change.new_id is not None:
-        after = replace(after, proved=True)
+        after = replace(after, proved=True, is_resumable=True, resume_failure_count=0)
         if change.new_id != use.provider_session_id:
-            fresh: dict[str, Any] = {"id_created_at": at, "is_resumable": True, "resume_failure_count": 0}
-            after = replace(after, provider_session_id=change.new_id, **fresh)
+            after = replace(after, provider_session_id=change.new_id, id_created_at=at)
     if change.is_resumable is not None:
         after = replace(after, is_resumable=change.is_resumable)
     if change.structure is not None:

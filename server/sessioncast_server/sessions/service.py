@@ -176,7 +176,9 @@ def take_over(tx: WriteTx, record: Record) -> Record:
 
 def revive(tx: WriteTx, record: Record) -> Record:
     """As `take_over`, but nobody loses the session: for branches. Nothing is written for an active one."""
-    return record if record.state.active else _resumed(tx, record, fence=record.fence)
+    if record.state.active and record.model_available:
+        return record
+    return _resumed(tx, record, fence=record.fence)
 
 
 def _resumed(tx: WriteTx, record: Record, *, fence: int) -> Record:

@@ -23,7 +23,7 @@ class Providers(BaseModel):
         1000, description="requests of a node that wait for a turn; one more is refused at once"
     )
     turn_look_s: Pulse = Field(0.25, description="period of looking whose turn it is, while somebody waits")
-    waiter_lease_s: Seconds = Field(10, description="time a place in the queue outlives its connection or its node")
+    waiter_lease_s: Seconds = Field(5, description="time a place in the queue outlives its connection or its node")
     turn_lease_s: float = Field(
         60, ge=1, le=3600, description="time a granted turn lives before a provider session is opened in it"
     )

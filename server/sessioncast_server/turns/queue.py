@@ -33,8 +33,8 @@ def waiting_answer(place: Place) -> Answer:
 class Queue:
     """Makes changes in turn.
 
-    A request that comes again with its `Idempotency-Key`, because the answer was lost or it had to wait for too long,
-    finds its place kept for as long as the lease of a place: nobody loses a place by asking for it twice.
+    A request that comes again with its `Idempotency-Key` because the connection was lost, or the node stopped, finds
+    its place kept for as long as the lease of a place. Whoever is answered that it took too long has no place any more.
     """
 
     def __init__(self, mutator: Mutator, room: WaitingRoom) -> None:
@@ -63,8 +63,8 @@ class Queue:
                 if not isinstance(written.value.note, Place):
                     return written
                 await self._wait(call, written.value.note, ends - loop.time())
-        except BaseException:
-            if key is None:
+        except BaseException as error:
+            if key is None or (isinstance(error, Problem) and error.status == 409):
                 await self._leave(place_id)
             raise
 

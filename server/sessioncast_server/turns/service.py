@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, bindparam, delete, func, insert, select, update
 
+from sessioncast_server.db.ids import new_id
 from sessioncast_server.db.statement import Statement
 from sessioncast_server.db.transaction import ReadTx, WriteTx
 from sessioncast_server.db.types import IdList, any_of
@@ -24,7 +25,9 @@ _TURN = TurnRow.__table__  # type: ignore[attr-defined]  # SQLModel sets it on t
 _OF_KEY = _TURN.c.key == bindparam("of_key")
 _ID = _TURN.c.id == bindparam("place_id")
 _QUEUE = Statement(
-    select(_TURN.c.id, _TURN.c.number, _TURN.c.granted, _TURN.c.fence, _TURN.c.subject, _TURN.c.user_id)
+    select(
+        _TURN.c.id, _TURN.c.number, _TURN.c.granted, _TURN.c.fence, _TURN.c.expects, _TURN.c.subject, _TURN.c.user_id
+    )
     .where(_OF_KEY)
     .order_by(_TURN.c.number)
 )
@@ -35,6 +38,7 @@ _GRANT = Statement(
     .values(
         granted=True,
         fence=bindparam("new_fence", type_=BigInteger),
+        expects=bindparam("new_expects"),
         lease_s=bindparam("new_lease_s"),
         renewals=_TURN.c.renewals + 1,
     )
@@ -42,6 +46,11 @@ _GRANT = Statement(
 _ATTACH = Statement(update(_TURN).where(_ID).values(subject=bindparam("new_subject")))
 _LEAVE = Statement(delete(_TURN).where(_ID, _TURN.c.subject.is_(None)))
 _RELEASE = Statement(delete(_TURN).where(_TURN.c.subject == bindparam("of_subject")))
+_GIVE_UP = Statement(
+    delete(_TURN).where(
+        _OF_KEY, _TURN.c.granted.is_(True), _TURN.c.subject.is_(None), _TURN.c.fence == bindparam("of_fence")
+    )
+)
 _RENEW = Statement(
     update(_TURN)
     .where(any_of(_TURN.c.id, bindparam("ids", type_=IdList)), _TURN.c.granted.is_(False))
@@ -97,39 +106,56 @@ def take_place(tx: WriteTx, key: str, place_id: str, *, user: str, lease_s: floa
             return Place(place_id, ahead, row.fence)
     tx.run(
         _INSERT, id=place_id, key=key, number=queue[-1].number + 1 if queue else 1, user_id=user, granted=False,
-        fence=None, subject=None, lease_s=lease_s, renewals=0, created_at=tx.now,
+        fence=None, expects=None, subject=None, lease_s=lease_s, renewals=0, created_at=tx.now,
     )  # fmt: skip
     return Place(place_id, len(queue))
 
 
-def grant(tx: WriteTx, place: Place, *, fence: int, lease_s: float) -> None:
+def grant(tx: WriteTx, place: Place, *, fence: int, lease_s: float, expects: str | None) -> None:
     """Give the first place its turn.
 
     Args:
         lease_s: how long it may be without a subject.
+        expects: what its subject is to be about; see `attach_expected`.
     """
-    tx.run(_GRANT, place_id=place.id, new_fence=fence, new_lease_s=lease_s)
+    tx.run(_GRANT, place_id=place.id, new_fence=fence, new_lease_s=lease_s, new_expects=expects)
 
 
-def attach(tx: WriteTx, key: str, subject: str, *, user: str, fence: int | None) -> bool:
-    """Use the turn for a subject; whether there was one to use.
+def attach(tx: WriteTx, key: str, subject: str, *, user: str, fence: int) -> None:
+    """Use the turn of a fence for a subject.
 
-    Args:
-        fence: of the turn; it may have a subject already, which goes on without it. None: of a turn of this user's,
-            which must not have one.
+    Who has the fence has the turn, whoever uses it meanwhile: what was used before goes on without it. Where it ended
+    by mistake, because something else was taken for its subject, it is there again, before all who wait: the caller
+    has made sure that the fence is that of what the key names, so nobody else has been granted a turn since.
     """
+    queue = tx.all(_QUEUE, of_key=key)
+    if queue and queue[0].granted:
+        if queue[0].fence == fence:
+            tx.run(_ATTACH, place_id=queue[0].id, new_subject=subject)
+        return
+    tx.run(
+        _INSERT, id=new_id(), key=key, number=queue[0].number - 1 if queue else 1, user_id=user, granted=True,
+        fence=fence, expects=None, subject=subject, lease_s=0, renewals=0, created_at=tx.now,
+    )  # fmt: skip
+
+
+def attach_expected(tx: WriteTx, key: str, subject: str, *, user: str, expects: str | None) -> None:
+    """Use a turn for a subject that does not name its fence: one of this user, without subject, that expects it."""
     holder = next(iter(tx.all(_QUEUE, of_key=key)), None)
-    if holder is None or not holder.granted:
-        return False
-    if holder.fence != fence if fence is not None else holder.subject is not None or holder.user_id != user:
-        return False
-    tx.run(_ATTACH, place_id=holder.id, new_subject=subject)
-    return True
+    if holder is None or not holder.granted or holder.subject is not None:
+        return
+    if (holder.user_id, holder.expects) == (user, expects):
+        tx.run(_ATTACH, place_id=holder.id, new_subject=subject)
 
 
 def release(tx: WriteTx, subject: str) -> bool:
     """End the turn of a subject; whether it had one."""
     return tx.count(_RELEASE, of_subject=subject) > 0
+
+
+def give_up(tx: WriteTx, key: str, fence: int) -> bool:
+    """End the turn of a fence that nothing was begun with; whether there was one."""
+    return tx.count(_GIVE_UP, of_key=key, of_fence=fence) > 0
 
 
 def leave(tx: WriteTx, place_id: str) -> None:

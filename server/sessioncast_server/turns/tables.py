@@ -12,7 +12,8 @@ class TurnRow(SQLModel, table=True):
     """A place in the queue before something that only one may use at a time. The first of a key has the turn.
 
     `subject` is what the turn is used for, once it is: the turn then lives as long as that. Until then it lives while
-    `renewals` rises at least once in `lease_s` seconds, as those see it who look (`rules.Lapses`).
+    `renewals` rises at least once in `lease_s` seconds, as those see it who look (`rules.Lapses`). `expects` says what
+    a subject is to be about that does not name the fence.
     """
 
     __tablename__ = "turn"
@@ -27,6 +28,7 @@ class TurnRow(SQLModel, table=True):
     user: str = Field(sa_column=Column("user_id", Text, nullable=False))
     granted: bool = Field(sa_column=Column(Boolean, nullable=False))
     fence: int | None = Field(sa_column=Column(BigInteger))
+    expects: str | None = Field(max_length=200)
     subject: str | None = Field(max_length=36)
     lease_s: float = Field(sa_column=Column(Float, nullable=False))
     renewals: int = Field(sa_column=Column(BigInteger, nullable=False))

@@ -106,6 +106,7 @@ def upgrade() -> None:
         sa.Column("user_id", sa.Text(), nullable=False),
         sa.Column("granted", sa.Boolean(), nullable=False),
         sa.Column("fence", sa.BigInteger(), nullable=True),
+        sa.Column("expects", sa.String(200), nullable=True),
         sa.Column("subject", sa.String(36), nullable=True),
         sa.Column("lease_s", sa.Float(), nullable=False),
         sa.Column("renewals", sa.BigInteger(), nullable=False),
