@@ -135,7 +135,8 @@ def _providers() -> Iterator[Case]:
     yield "changed provider session", providers.RENEW, {"use_id": _ID}, key | {"ix_provider_session_open"}
     chain = {"ix_provider_session_chain"}
     yield "last start", providers.NEWEST_START, {"session_id": _ID}, chain
-    yield "link", providers.LINK, {"session_id": _ID, "linked_id": "A", "but": _ID}, chain
+    link = {"ix_provider_session_link"}
+    yield "link", providers.LINK, {"session_id": _ID, "linked_id": "A", "but": _ID}, link
     yield "leases", providers.LEASES, {"after": "", "limit": 9}, {"ix_provider_session_open"}
     id_key = {"ix_provider_id", "provider_id_pkey"}
     yield "bound ids", providers.BOUND, {"known_id": "A", "limit": 9}, id_key
@@ -144,14 +145,18 @@ def _providers() -> Iterator[Case]:
     passed = {"ix_provider_structure_session_id"}
     yield "passed structures", providers.DROP_PASSED, {"session_id": _ID, "but": _ID}, passed
     scopes: dict[str, tuple[dict[str, Any], set[str]]] = {
-        "session": ({"session_id": _ID}, chain),
-        "task": ({"task_id": _ID}, {"ix_provider_session_task"}),
+        "session": ({"session_id": _ID}, chain | link),
+        "task": ({"task_id": _ID}, {"ix_provider_session_task", "ix_provider_session_totals"}),
         "project": ({"project_id": "p-7"}, {"ix_provider_session_project"}),
-        "milestone": ({"project_id": "p-7", "milestone": "m"}, {"ix_provider_session_task"}),
+        "milestone": (
+            {"project_id": "p-7", "milestone": "m"},
+            {"ix_provider_session_task", "ix_provider_session_totals"},
+        ),
     }
     further = {"after_at": _AT, "after_id": _ID}
     for scope, (ids, indexes) in scopes.items():
-        yield f"sums of a {scope}", providers.SUMS[scope], ids, indexes
+        covering = {"ix_provider_session_totals"} if scope in {"task", "milestone"} else indexes
+        yield f"sums of a {scope}", providers.SUMS[scope], ids, covering
         for paged in (False, True):
             params = ids | {"limit": 9} | (further if paged else {})
             yield f"page of a {scope} {paged}", providers.PAGES[scope, paged], params, indexes

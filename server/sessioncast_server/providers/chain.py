@@ -23,11 +23,6 @@ from sessioncast_server.tasks.service import lock_task
 from sessioncast_server.versions.service import follow_head
 
 
-def turn_key(session_id: str) -> str:
-    """What updates of a session queue for."""
-    return f"session/{session_id}"
-
-
 def get_use(tx: ReadTx, use_id: str, visible: Visible) -> Use:
     """The provider session.
 
@@ -108,6 +103,12 @@ def keep_structure(tx: WriteTx, use: Use, structure: Structure) -> None:
     else:
         paths = orjson.dumps(dict(structure)).decode()
         tx.run(statements.PUT_STRUCTURE, use_id=use.id, session_id=use.session_id, paths=paths)
+
+
+def inherit_structure(tx: WriteTx, use: Use, link: Use) -> None:
+    """What resumes a link knows the files as the link left them, until it tells what it left itself."""
+    if link.structure_fingerprint is not None:
+        tx.run(statements.COPY_STRUCTURE, use_id=use.id, of_use=link.id)
 
 
 def structure_of(tx: ReadTx, use: Use) -> Structure | None:

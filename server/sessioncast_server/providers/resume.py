@@ -18,7 +18,6 @@ from sessioncast_server.providers.chain import (
     link_of,
     lock_use,
     structure_of,
-    turn_key,
     update_use,
 )
 from sessioncast_server.providers.ids import check_user
@@ -38,7 +37,7 @@ from sessioncast_server.sessions.service import (
     session_event,
     take_over,
 )
-from sessioncast_server.turns.service import Place, give_up, grant, take_place
+from sessioncast_server.turns.service import Place, give_up, grant, session_turn, take_place
 from sessioncast_shared.events import EventType
 from sessioncast_shared.providers import Decision, FailureReason
 
@@ -123,7 +122,7 @@ def resume(
     if fork:
         record = revive(tx, record)
     else:
-        place = take_place(tx, turn_key(session_id), place_id, user=user, lease_s=terms.waiter_lease_s)
+        place = take_place(tx, session_turn(session_id), place_id, user=user, lease_s=terms.waiter_lease_s)
         if place.ahead:
             return place
         record = take_over(tx, record)
@@ -149,7 +148,7 @@ def give_up_turn(tx: WriteTx, session_id: str, *, fence: int | None, user: str, 
     check_user(tx, record, user)
     if fence is None:
         raise invalid("X-Session-Fence", "is needed: it names the turn")
-    return give_up(tx, turn_key(session_id), fence)
+    return give_up(tx, session_turn(session_id), fence)
 
 
 def fail_resume(
@@ -268,7 +267,9 @@ def _go_on(tx: WriteTx, record: Record, use: Use, decided: Resumption) -> None:
         made = str(uuid.uuid4())
         tx.change(statements.BIND, project_id=record.project_id, provider_session_id=made, session_id=record.id)
         at = max(tx.now, use.last_used_at)
-        after = replace(use, resumed_from=None, provider_session_id=made, id_created_at=at, resume_failure_count=0)
+        tx.run(statements.DROP_STRUCTURE, use_id=use.id)  # inherited from what it does not resume
+        fresh: dict[str, Any] = {"resumed_from": None, "structure_fingerprint": None, "resume_failure_count": 0}
+        after = replace(use, **fresh, provider_session_id=made, id_created_at=at)
     update_use(tx, after)
     tell(tx, EventType.PROVIDER_UPDATED, record, after)
 

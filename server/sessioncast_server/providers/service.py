@@ -18,11 +18,11 @@ from sessioncast_server.providers import statements
 from sessioncast_server.providers.chain import (
     head_of_chain,
     held,
+    inherit_structure,
     keep_structure,
     link_of,
     lock_use,
     record_step,
-    turn_key,
     update_use,
 )
 from sessioncast_server.providers.ids import bind_id, check_project, check_resumed, check_user
@@ -41,7 +41,7 @@ from sessioncast_server.sessions.service import (
 )
 from sessioncast_server.tasks.service import lock_task
 from sessioncast_server.turns.rules import Lease
-from sessioncast_server.turns.service import attach, attach_expected, release
+from sessioncast_server.turns.service import attach, attach_expected, release, session_turn
 from sessioncast_server.versions.service import create_version
 from sessioncast_shared.events import EventType
 from sessioncast_shared.providers import ProviderState
@@ -152,10 +152,13 @@ def open_use(tx: WriteTx, session_id: str, wish: Opening, *, fence: int | None, 
         agent=record.agent,
         lease_s=wish.lease_s,
     )
-    if given == wish.resumed_from:
-        link = link_of(tx, record, given, but=use.id)
-        use = use if link is None else replace(use, id_created_at=link.id_created_at)
+    link = None if wish.resumed_from is None else link_of(tx, record, wish.resumed_from, but=use.id)
+    if link is not None:
+        since = link.id_created_at if given == wish.resumed_from else at
+        use = replace(use, id_created_at=since, structure_fingerprint=link.structure_fingerprint)
     tx.run(statements.INSERT, **use.columns())
+    if link is not None:
+        inherit_structure(tx, use, link)
     if not wish.fork:
         _take_turn(tx, record, use, fence=fence, user=user)
     record = record_step(tx, record, use, evidence=use.proved)
@@ -245,7 +248,7 @@ def name_session(tx: WriteTx, project_id: str, session_id: str, *, user: str, vi
 
 
 def _take_turn(tx: WriteTx, record: Record, use: Use, *, fence: int | None, user: str) -> None:
-    key = turn_key(record.id)
+    key = session_turn(record.id)
     if fence is not None:
         attach(tx, key, use.id, user=user, fence=fence)
     elif use.iteration is None:

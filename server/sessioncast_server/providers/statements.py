@@ -84,8 +84,16 @@ DROP_PASSED = Statement(
     delete(_STRUCTURE).where(
         _STRUCTURE.c.session_id == bindparam("session_id"),
         _STRUCTURE.c.provider_session != bindparam("but"),
-        _STRUCTURE.c.provider_session.not_in(select(_USE.c.id).where(_SESSION, _OPEN)),
+        ~select(_USE.c.id).where(_USE.c.id == _STRUCTURE.c.provider_session, _OPEN).exists(),
     )
+)
+_COPY_SQL = """
+INSERT INTO provider_structure (provider_session, session_id, paths)
+SELECT {0}, session_id, paths FROM provider_structure WHERE provider_session = {1}
+"""
+COPY_STRUCTURE = Text(
+    sqlite=_COPY_SQL.format(":use_id", ":of_use"),
+    postgresql=_COPY_SQL.format("%(use_id)s::text", "%(of_use)s"),
 )
 
 _BILLION = literal_column(str(NANO), BigInteger)
@@ -115,18 +123,24 @@ def _page_of(rows: Any, *, further: bool) -> Statement:
     return Statement(page)
 
 
-_SCOPES = {
-    "session": select(*_ALL).where(_SESSION),
-    "task": select(*_ALL).where(_USE.c.task_id == bindparam("task_id")),
-    "project": select(*_ALL).where(_USE.c.project_id == bindparam("project_id")),
-    # Two searches: for an «or» SQLite reads the whole project. A row has a task or a milestone of its own, never both.
-    "milestone": select(*_ALL)
-    .where(_USE.c.project_id == bindparam("project_id"), _USE.c.milestone == bindparam("milestone"))
-    .union_all(select(*_ALL).where(_USE.c.task_id.in_(OF_MILESTONE))),
-}
-SUMS = {scope: _sums_of(rows.subquery("uses")) for scope, rows in _SCOPES.items()}
+def _scopes(columns: tuple[Any, ...]) -> dict[str, Any]:
+    rows = select(*columns)
+    project = _USE.c.project_id == bindparam("project_id")
+    return {
+        "session": rows.where(_SESSION),
+        "task": rows.where(_USE.c.task_id == bindparam("task_id")),
+        "project": rows.where(project),
+        # Two searches: for an «or» SQLite reads the whole project. No row has both a task and a milestone of its own.
+        "milestone": rows.where(project, _USE.c.milestone == bindparam("milestone")).union_all(
+            rows.where(_USE.c.task_id.in_(OF_MILESTONE))
+        ),
+    }
+
+
+_SUMMED = tuple(_USE.c[name] for name in ("tokens", "cached_tokens", "turns", "cost_nano"))
+SUMS = {scope: _sums_of(rows.subquery("uses")) for scope, rows in _scopes(_SUMMED).items()}
 PAGES = {
     (scope, further): _page_of(rows.subquery("uses"), further=further)
-    for scope, rows in _SCOPES.items()
+    for scope, rows in _scopes(_ALL).items()
     for further in (False, True)
 }

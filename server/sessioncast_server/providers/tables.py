@@ -28,6 +28,18 @@ class ProviderSessionRow(SQLModel, table=True):
             sqlite_where=text("task_id IS NOT NULL"),
             postgresql_where=text("task_id IS NOT NULL"),
         ),
+        # Holds all that the totals of a task are made of.
+        Index(
+            "ix_provider_session_totals",
+            "task_id",
+            "tokens",
+            "cached_tokens",
+            "turns",
+            "cost_nano",
+            sqlite_where=text("task_id IS NOT NULL"),
+            postgresql_where=text("task_id IS NOT NULL"),
+        ),
+        Index("ix_provider_session_link", "session_id", "provider_session_id", "proved", "started_at"),
         Index("ix_provider_session_project", "project_id", "started_at", "id"),
         Index(
             "ix_provider_session_milestone",

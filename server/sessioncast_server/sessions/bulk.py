@@ -25,6 +25,7 @@ from sessioncast_server.sessions.rules import Decision, decide, reason_of
 from sessioncast_server.sessions.service import emit, new_record, removal, removed_record
 from sessioncast_server.sessions.start import Outcome, Start, Terms
 from sessioncast_server.tasks.service import lock_free_tasks
+from sessioncast_server.turns.service import end_queues, session_turn
 from sessioncast_shared.events import EventType
 
 
@@ -131,7 +132,7 @@ def delete_many(tx: WriteTx, project_id: str, wishes: Sequence[Delete], *, user:
 
     outcomes = [one(wish) for wish in wishes]
     if gone:
-        tx.many(statements.REMOVE, gone)
+        _remove(tx, gone)
     return outcomes
 
 
@@ -200,9 +201,14 @@ class _Writes:
     def flush(self) -> None:
         """Write the rows; slots are given free before they are taken."""
         if self._removed:
-            self._tx.many(statements.REMOVE, self._removed)
+            _remove(self._tx, self._removed)
         if self._created:
             self._tx.many(statements.INSERT, self._created)
+
+
+def _remove(tx: WriteTx, removals: list[dict[str, Any]]) -> None:
+    tx.many(statements.REMOVE, removals)
+    end_queues(tx, [session_turn(removal["session_id"]) for removal in removals])
 
 
 def _missing(tx: WriteTx, project_id: str, names: set[str]) -> dict[str, Problem]:

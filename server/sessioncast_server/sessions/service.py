@@ -15,6 +15,7 @@ from sessioncast_server.sessions import refusals, statements
 from sessioncast_server.sessions.record import Place, Record
 from sessioncast_server.sessions.rules import status_when_replaced
 from sessioncast_server.tasks.rules import merged_metadata
+from sessioncast_server.turns.service import end_queues, session_turn
 from sessioncast_shared.codes import Code
 from sessioncast_shared.events import EventType
 from sessioncast_shared.statuses import Status, may_move
@@ -300,6 +301,7 @@ def remove_session(
         if row is None:
             raise ConflictError(f"session {record.id} is not at version {record.version} any more")
         removed = Record(*row)  # output may have been appended meanwhile: it does not raise the version
+    end_queues(tx, [session_turn(record.id)])
     emit(tx, event, removed)
     return removed
 

@@ -73,6 +73,9 @@ _HELD = Statement(
     .order_by(_TURN.c.id)
     .limit(bindparam("limit", type_=BigInteger))
 )
+_END_QUEUES = Statement(
+    delete(_TURN).where(any_of(_TURN.c.key, bindparam("keys", type_=IdList)), _TURN.c.subject.is_(None))
+)
 _LAPSE = Statement(
     delete(_TURN).where(_ID, _TURN.c.renewals == bindparam("seen", type_=BigInteger), _TURN.c.subject.is_(None))
 )
@@ -90,6 +93,11 @@ class Place:
     id: str
     ahead: int
     fence: int | None = None
+
+
+def session_turn(session_id: str) -> str:
+    """What updates of a session queue for."""
+    return f"session/{session_id}"
 
 
 def take_place(tx: WriteTx, key: str, place_id: str, *, user: str, lease_s: float) -> Place:
@@ -156,6 +164,11 @@ def release(tx: WriteTx, subject: str) -> bool:
 def give_up(tx: WriteTx, key: str, fence: int) -> bool:
     """End the turn of a fence that nothing was begun with; whether there was one."""
     return tx.count(_GIVE_UP, of_key=key, of_fence=fence) > 0
+
+
+def end_queues(tx: WriteTx, keys: list[str]) -> None:
+    """End all places that nothing was begun with: what they wait for is no more. Who waits finds out and asks again."""
+    tx.run(_END_QUEUES, keys=keys)
 
 
 def leave(tx: WriteTx, place_id: str) -> None:

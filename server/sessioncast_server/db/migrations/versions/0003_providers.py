@@ -62,6 +62,18 @@ def upgrade() -> None:
         sqlite_where=sa.text("task_id IS NOT NULL"),
         postgresql_where=sa.text("task_id IS NOT NULL"),
     )
+    op.create_index(
+        "ix_provider_session_totals",
+        "provider_session",
+        ["task_id", "tokens", "cached_tokens", "turns", "cost_nano"],
+        sqlite_where=sa.text("task_id IS NOT NULL"),
+        postgresql_where=sa.text("task_id IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_provider_session_link",
+        "provider_session",
+        ["session_id", "provider_session_id", "proved", "started_at"],
+    )
     op.create_index("ix_provider_session_project", "provider_session", ["project_id", "started_at", "id"])
     op.create_index(
         "ix_provider_session_milestone",
