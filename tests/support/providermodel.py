@@ -243,6 +243,7 @@ class ProviderModel:
         if row.proved:
             self._lead(row)
         if row.resumed_from is not None:
+            self._inherit(row)
             self._note(row, "resume_attempted")
             self._proved(row, before=False)
 
@@ -315,12 +316,24 @@ class ProviderModel:
         """What an attempt is after a failure: another try, or a fresh start with an id that was made for it."""
         if answer["decision"] == "resume":
             row.resumed_from = row.provider_id = answer["provider_session_id"]
+            self._inherit(row)
             return
         assert made_id is not None
         assert made_id not in self.bound
-        row.failures = 0
+        row.failures, row.structure = 0, None
         row.resumed_from, row.provider_id = None, made_id
         self.bound[made_id] = row.session
+
+    def gone(self, chain: Chain) -> None:
+        """A session is no more, and nobody is given a turn of it."""
+        chain.gone = True
+        if chain.turn is not None and chain.turn.subject is None:
+            chain.turn = None
+
+    def _inherit(self, row: Row) -> None:
+        """Who resumes a link knows of files what the link knew."""
+        link = self.link(row)
+        row.structure = None if link is None else link.structure
 
     def lapse(self) -> list[Row]:
         """What has run out by now; the rows that were abandoned."""
