@@ -54,8 +54,8 @@ class Usage(BaseModel):
     """What a provider session used so far; None where nobody knows.
 
     Attributes:
-        tokens: all tokens, cached ones included.
-        cached_tokens: those of them that were read from the provider's cache.
+        tokens: as whoever tells them counts them.
+        cached_tokens: those read from the provider's cache, told apart.
         turns: answers of the model.
         cost_usd: US dollars, kept to nine decimals.
     """
@@ -141,7 +141,7 @@ class Totals(Resource):
     """What provider sessions used together. What nobody knows counts 0.
 
     Attributes:
-        total_tokens: cached ones included.
+        total_tokens, total_cached_tokens: told apart, as they were told.
         total_cost: US dollars of those whose cost is known.
         cost_known: whether all of them told theirs.
         num_iterations: how many provider sessions there are.
@@ -184,8 +184,8 @@ class AuditEntry(Resource):
     """A line of a project's audit trail.
 
     Attributes:
-        action: `resume_decided`, `resume_attempted`, `resume_failed`, `resume_succeeded`, `abandoned`,
-            `security_violation`.
+        action: `resume_decided`, `resume_attempted`, `resume_failed`, `resume_succeeded`, `resume_given_up` (ended
+            before it was seen to work), `abandoned`, `security_violation`.
         user: who did it; None for what the server did by itself.
         data: what there is to know, by action.
     """

@@ -210,8 +210,8 @@ INSERT INTO provider_id (project_id, provider_session_id, session_id)
     SELECT 'p-' || (n % 20), 'i-' || n, 's-' || (n % 300) FROM {numbers};
 INSERT INTO provider_structure (provider_session, session_id, paths)
     SELECT 'u-' || n, 's-' || (n % 300), '{{}}' FROM {numbers};
-INSERT INTO turn (id, key, number, user_id, granted, lease_s, renewals, subject, created_at)
-    SELECT 'w-' || n, 'k-' || (n % 100), n, 'u', {false}, 9, 0, 'u-' || n, {now} FROM {numbers};
+INSERT INTO turn (id, key, number, user_id, granted, named, lease_s, renewals, subject, created_at)
+    SELECT 'w-' || n, 'k-' || (n % 100), n, 'u', {false}, {false}, 9, 0, 'u-' || n, {now} FROM {numbers};
 INSERT INTO project_version (id, project_id, number, session_id, created_at)
     SELECT 'v-' || n, 'p-' || (n % 20), n, 's-' || (n % 300), {now} FROM {numbers};
 INSERT INTO audit (id, at, project_id, session_id, user_id, action, data)

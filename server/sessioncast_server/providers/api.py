@@ -219,11 +219,7 @@ def _open(tx: WriteTx, session_id: str, wish: Opening, fence: int | None, user: 
 
 def _patch(tx: WriteTx, use_id: str, change: Change, fence: int | None, user: str, visible: Visible) -> Answer:
     done = change_use(tx, use_id, change, fence=fence, user=user, visible=visible)
-    headers = {}
-    if not tx.staged:  # a sign of life is no event
-        head = head_of(tx, done.after.project_id)
-        headers["X-Position"] = f"{head.epoch}:{head.offset}"
-    return Answer(200, json_bytes(done.after.resource()), headers, done)
+    return Answer(200, json_bytes(done.after.resource()), _position(tx, done.after.project_id), done)
 
 
 def _resume(
@@ -253,4 +249,12 @@ def _resume_failed(
     tx: WriteTx, use_id: str, reason: FailureReason, fence: int | None, user: str, visible: Visible, terms: Terms
 ) -> Answer:
     failure = fail_resume(tx, use_id, reason, fence=fence, user=user, visible=visible, terms=terms)
-    return Answer(200, json_bytes(failure.next.resource()), note=failure)
+    return Answer(200, json_bytes(failure.next.resource()), _position(tx, failure.project_id), failure)
+
+
+def _position(tx: WriteTx, project_id: str) -> dict[str, str]:
+    """Where what is shown stands in the log; a change with events has the position of its last one."""
+    if tx.staged:
+        return {}
+    head = head_of(tx, project_id)
+    return {"X-Position": f"{head.epoch}:{head.offset}"}

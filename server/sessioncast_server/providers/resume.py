@@ -39,7 +39,7 @@ from sessioncast_server.sessions.service import (
 )
 from sessioncast_server.turns.service import Place, give_up, grant, session_turn, take_place
 from sessioncast_shared.events import EventType
-from sessioncast_shared.providers import Decision, FailureReason
+from sessioncast_shared.providers import Decision, FailureReason, FreshReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,7 @@ class Failure:
 
     next: Resumption
     reason: FailureReason
+    project_id: str
 
 
 def resume(
@@ -181,9 +182,9 @@ def fail_resume(
     if use.fork and use.attempting:
         decided = _fail_fork(tx, record, use, reason, on, terms)
     elif use.open and use.resumed_from is None and not use.proved:
-        # It begins afresh already: what was said once more changes nothing.
-        head = head_of_chain(tx, record)
-        return Failure(Resumption(_verdict(tx, record, head, on, None, terms), head, record.fence), reason)
+        # It begins afresh already: said once more it changes nothing, and is a sign of life all the same.
+        tx.run(statements.RENEW, use_id=use.id)
+        return Failure(Resumption(Verdict(FreshReason.NONE), None, record.fence), reason, record.project_id)
     else:
         decided = _fail_link(tx, record, use, reason, on, terms)
     link = decided.link
@@ -192,7 +193,7 @@ def fail_resume(
     if use.attempting:
         _go_on(tx, record, decided.use, decided.next)
     _tell_decision(tx, record, decided.next, user, fork=use.fork, changed=None)
-    return Failure(decided.next, reason)
+    return Failure(decided.next, reason, record.project_id)
 
 
 @dataclass(frozen=True, slots=True)

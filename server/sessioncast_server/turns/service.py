@@ -43,7 +43,7 @@ _GRANT = Statement(
         renewals=_TURN.c.renewals + 1,
     )
 )
-_ATTACH = Statement(update(_TURN).where(_ID).values(subject=bindparam("new_subject")))
+_ATTACH = Statement(update(_TURN).where(_ID).values(subject=bindparam("new_subject"), named=bindparam("new_named")))
 _LEAVE = Statement(delete(_TURN).where(_ID, _TURN.c.subject.is_(None)))
 _RELEASE = Statement(delete(_TURN).where(_TURN.c.subject == bindparam("of_subject")))
 _GIVE_UP = Statement(
@@ -114,7 +114,7 @@ def take_place(tx: WriteTx, key: str, place_id: str, *, user: str, lease_s: floa
             return Place(place_id, ahead, row.fence)
     tx.run(
         _INSERT, id=place_id, key=key, number=queue[-1].number + 1 if queue else 1, user_id=user, granted=False,
-        fence=None, expects=None, subject=None, lease_s=lease_s, renewals=0, created_at=tx.now,
+        fence=None, expects=None, subject=None, named=False, lease_s=lease_s, renewals=0, created_at=tx.now,
     )  # fmt: skip
     return Place(place_id, len(queue))
 
@@ -130,20 +130,20 @@ def grant(tx: WriteTx, place: Place, *, fence: int, lease_s: float, expects: str
 
 
 def attach(tx: WriteTx, key: str, subject: str, *, user: str, fence: int) -> None:
-    """Use the turn of a fence for a subject.
+    """Use the turn of a fence for a subject; the first that names its fence has it, until it ends.
 
-    Who has the fence has the turn, whoever uses it meanwhile: what was used before goes on without it. Where it ended
-    by mistake, because something else was taken for its subject, it is there again, before all who wait: the caller
-    has made sure that the fence is that of what the key names, so nobody else has been granted a turn since.
+    What was taken for the subject before, without naming the fence, goes on without the turn. Where its end ended the
+    turn, that is there again, before all who wait: the caller has made sure that the fence is that of what the key
+    names, so nobody else has been granted a turn since.
     """
     queue = tx.all(_QUEUE, of_key=key)
     if queue and queue[0].granted:
-        if queue[0].fence == fence:
-            tx.run(_ATTACH, place_id=queue[0].id, new_subject=subject)
+        if queue[0].fence == fence and not (queue[0].subject is not None and queue[0].named):
+            tx.run(_ATTACH, place_id=queue[0].id, new_subject=subject, new_named=True)
         return
     tx.run(
         _INSERT, id=new_id(), key=key, number=queue[0].number - 1 if queue else 1, user_id=user, granted=True,
-        fence=fence, expects=None, subject=subject, lease_s=0, renewals=0, created_at=tx.now,
+        fence=fence, expects=None, subject=subject, named=True, lease_s=0, renewals=0, created_at=tx.now,
     )  # fmt: skip
 
 
@@ -153,7 +153,7 @@ def attach_expected(tx: WriteTx, key: str, subject: str, *, user: str, expects: 
     if holder is None or not holder.granted or holder.subject is not None:
         return
     if (holder.user_id, holder.expects) == (user, expects):
-        tx.run(_ATTACH, place_id=holder.id, new_subject=subject)
+        tx.run(_ATTACH, place_id=holder.id, new_subject=subject, new_named=False)
 
 
 def release(tx: WriteTx, subject: str) -> bool:

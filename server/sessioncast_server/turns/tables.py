@@ -13,7 +13,7 @@ class TurnRow(SQLModel, table=True):
 
     `subject` is what the turn is used for, once it is: the turn then lives as long as that. Until then it lives while
     `renewals` rises at least once in `lease_s` seconds, as those see it who look (`rules.Lapses`). `expects` says what
-    a subject is to be about that does not name the fence.
+    a subject is to be about that does not name the fence; `named`, that the subject did.
     """
 
     __tablename__ = "turn"
@@ -30,6 +30,7 @@ class TurnRow(SQLModel, table=True):
     fence: int | None = Field(sa_column=Column(BigInteger))
     expects: str | None = Field(max_length=200)
     subject: str | None = Field(max_length=36)
+    named: bool = Field(sa_column=Column(Boolean, nullable=False))
     lease_s: float = Field(sa_column=Column(Float, nullable=False))
     renewals: int = Field(sa_column=Column(BigInteger, nullable=False))
     created_at: datetime = Field(sa_column=Column(UtcTime, nullable=False))

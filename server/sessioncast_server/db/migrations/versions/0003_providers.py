@@ -120,6 +120,7 @@ def upgrade() -> None:
         sa.Column("fence", sa.BigInteger(), nullable=True),
         sa.Column("expects", sa.String(200), nullable=True),
         sa.Column("subject", sa.String(36), nullable=True),
+        sa.Column("named", sa.Boolean(), nullable=False),
         sa.Column("lease_s", sa.Float(), nullable=False),
         sa.Column("renewals", sa.BigInteger(), nullable=False),
         sa.Column("created_at", UtcTime(), nullable=False),
