@@ -1,8 +1,11 @@
 """A session over HTTP, and what is done with its provider sessions."""
 
+import json
+import socket
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from http.client import HTTPConnection
 from typing import Any
 from uuid import uuid4
 
@@ -174,16 +177,17 @@ def waiting(api: Api) -> float:
 
 
 class Waiting:
-    """A resume that waits for its turn, in a thread and on a connection of its own.
+    """A resume that waits for its turn, in a thread and on a connection of its own, which is cut off at the end.
 
     `with Waiting(chain, wait_s=30) as waiting:` returns when it waits; `waiting.answer()` is what it was told.
     """
 
     def __init__(self, chain: Chain, *, wait_s: float = 30, key: str | None = None) -> None:
-        self._http = httpx2.Client(timeout=90)
-        self._asker = Api(chain.api.url, database=chain.api.database, token=chain.api.token, shared=self._http)
-        self._chain = replace(chain, api=self._asker)
-        self._wish: dict[str, Any] = {"wait_s": wait_s, "headers": fenced(key=key)}
+        self._chain = chain
+        self._body = json.dumps({"wait_s": wait_s})
+        named = {"Authorization": chain.api.token, "Content-Type": "application/json"}
+        self._headers = {**named, **fenced(key=key)}
+        self._connection = HTTPConnection(chain.api.url.removeprefix("http://"), timeout=90)
         self._future: Future[httpx2.Response] = Future()
 
     @property
@@ -197,20 +201,30 @@ class Waiting:
 
     def decision(self) -> dict[str, Any]:
         """The decision, as soon as there is one."""
-        found: dict[str, Any] = self._asker.ok(self.answer(), 200)
+        found: dict[str, Any] = self._chain.api.ok(self.answer(), 200)
         return found
 
     def __enter__(self) -> "Waiting":
         before = waiting(self._chain.api)
+        self._connection.connect()
+        self._socket = self._connection.sock
         threading.Thread(target=self._run, daemon=True).start()
         wait_until(lambda: self.answered or waiting(self._chain.api) > before, "a resume to wait")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.close()
+        if not self.answered:
+            before = waiting(self._chain.api)
+            # Closed alone, a socket that another thread reads from stays open until it has read something.
+            self._socket.shutdown(socket.SHUT_RDWR)
+            wait_until(lambda: self.answered and waiting(self._chain.api) < before, "the node to notice")
+        self._connection.close()
 
     def _run(self) -> None:
         try:
-            self._future.set_result(self._chain.resume(**self._wish))
+            self._connection.request("POST", f"{self._chain.path}/resume", self._body, self._headers)
+            answer = self._connection.getresponse()
+            found = httpx2.Response(answer.status, headers=answer.getheaders(), content=answer.read())
+            self._future.set_result(found)
         except BaseException as error:  # noqa: BLE001  whoever asks for the answer is told
             self._future.set_exception(error)

@@ -302,6 +302,7 @@ def test_who_hangs_up_with_a_key_finds_its_place_again(chain: Chain) -> None:
     wait_until(lambda: waiting(chain.api) == 1, "it to wait")
     with Waiting(chain) as later:
         connection.close()
+        wait_until(lambda: waiting(chain.api) == 1, "it to be noticed")
         with Waiting(chain, key="mine") as mine:
             chain.ended(row)
             first = mine.decision()
