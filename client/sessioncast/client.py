@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from urllib.parse import quote
 from weakref import WeakSet
 
+from sessioncast.afterwards import Afterwards
 from sessioncast.calling import Function
 from sessioncast.flags import Flags
 from sessioncast.items import StreamState
@@ -69,7 +70,8 @@ class Client:
         self.sessions = Sessions(sender)
         self.models = Models(sender)
         self.flags = Flags(sender)
-        self.providers = Providers(sender, self._limits)
+        self._afterwards = Afterwards()
+        self.providers = Providers(sender, self._limits, self._afterwards)
         self.versions = Versions(sender)
 
     def subscribe(
@@ -227,10 +229,17 @@ class Client:
         return KeepFresh(self.providers, update, session, compact, refresh_before=refresh_before, look_s=look_s)
 
     async def aclose(self) -> None:
-        """Close all subscriptions and connections."""
+        """Close all subscriptions and connections.
+
+        What was left in the middle (a turn that was waited for, a provider session that was being opened) is given up
+        before: for at most `Limits.give_up_s` and `Limits.close_s`.
+        """
         for subscription in list(self._subscriptions):
             await subscription.aclose()
-        await self._transport.aclose()
+        try:
+            await self._afterwards.aclose()
+        finally:
+            await self._transport.aclose()
 
     async def __aenter__(self) -> Self:
         return self

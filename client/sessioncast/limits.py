@@ -17,6 +17,8 @@ class Limits:
         lease_s: an open provider session is given up by the server after so long without a sign of this client, which
             gives one three times as often.
         close_s: a provider session that is left goes on trying to tell the server for so long.
+        thread_s: one that is left waits for so long for a function that still runs in a thread, then closes without it.
+        give_up_s: giving up a turn, or a place in the queue, that nobody waits for any more is tried for so long.
         turn_s: the longest wait for a turn that the server may have for one who names none.
         idle_s: a stream on which nothing was heard for so long is dead (the server's heartbeat is 15 s).
         frame_bytes: a longer frame or event ends the stream with a `ProtocolError`.
@@ -30,6 +32,8 @@ class Limits:
     retry_after_cap_s: float = 300.0
     lease_s: float = 60.0
     close_s: float = 30.0
+    thread_s: float = 300.0
+    give_up_s: float = 5.0
     turn_s: float = 60.0
     idle_s: float = 35.0
     frame_bytes: int = 64 * 2**20

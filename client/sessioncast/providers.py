@@ -1,11 +1,14 @@
 """Provider sessions: uses of an AI provider, what they cost, and what may be resumed."""
 
+import asyncio
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from sessioncast.afterwards import Afterwards
 from sessioncast.decode import decoded
-from sessioncast.errors import ProblemError, SessionBeingModified
+from sessioncast.errors import KeyReused, ProblemError, SessionBeingModified
 from sessioncast.identity import fenced, id_of, segment
 from sessioncast.limits import Limits
 from sessioncast.sender import Sender
@@ -29,9 +32,13 @@ class Providers:
 
     Sessions and provider sessions are named by themselves or by their ids. A `fence`, where one is taken, is that of
     the decision that is acted upon.
+
+    Attributes:
+        afterwards: what goes on for callers who were cancelled.
     """
 
-    def __init__(self, sender: Sender, limits: Limits) -> None:
+    def __init__(self, sender: Sender, limits: Limits, afterwards: Afterwards) -> None:
+        self.afterwards = afterwards
         self._sender = sender
         self._limits = limits
 
@@ -129,6 +136,7 @@ class Providers:
         The turn is over when the provider session that is opened with the decision's fence ends. It is one request: a
         lost answer is asked for again, and told again, but once the server has said that the turn did not come in
         `wait_s` that is the answer. With `Limits.attempt_s` for the way, it never takes longer than both together.
+        Cancelled it is over at once; the place in the queue, or the turn if it has come, is given up in the background.
 
         Args:
             structure_fingerprint: of the files as they are now; compared with that of the last run.
@@ -142,16 +150,57 @@ class Providers:
         wishes = {"structure_fingerprint": structure_fingerprint, "wait_s": wait_s, "fork": fork or None}
         if isinstance(structure_fingerprint, Mapping):
             wishes["structure_fingerprint"] = dict(structure_fingerprint)
-        longest_s = (self._limits.turn_s if wait_s is None else wait_s) + self._limits.attempt_s
+        key = str(uuid.uuid4())
+        asking = asyncio.create_task(self._resume(session, _said(wishes), key))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            if fork:
+                asking.cancel()
+            else:
+                back = self._hand_back(session, _said(wishes), key, asking)
+                self.afterwards.add(back, within_s=self._limits.give_up_s)
+            raise
+
+    async def _resume(self, session: Session | str, wishes: Mapping[str, Any], key: str) -> ResumeDecision:
+        longest_s = wishes.get("wait_s", self._limits.turn_s) + self._limits.attempt_s
         answer = await self._sender.send(
             "POST",
             f"/v1/sessions/{segment(session)}/resume",
-            body=_said(wishes),
+            body=wishes,
+            key=key,
             deadline_s=longest_s,
             attempt_s=longest_s,
             final=_turn_did_not_come,
         )
         return decoded(ResumeDecision, answer)
+
+    async def _hand_back(
+        self, session: Session | str, wishes: Mapping[str, Any], key: str, asking: "asyncio.Task[ResumeDecision]"
+    ) -> None:
+        """Give up what a request for a turn got, or may still get. It is asked for under its own key, not to wait.
+
+        The server answers that the turn has not come, and has given the place up; or gives it now; or says that the
+        key was used for another wish: then the turn has come before, and the wish as it was is answered with it.
+        """
+        asking.cancel()  # its connection is closed: nobody waits there any more
+        await asyncio.wait({asking})
+        if asking.cancelled():
+            try:
+                decision = await self._resume(session, {**wishes, "wait_s": 0}, key)
+            except KeyReused:
+                decision = await self._resume(session, wishes, key)
+        else:
+            decision = asking.result()
+        await self.give_up_turn(session, decision.fence)
+
+    async def give_up_turn(self, session: Session | str, fence: int) -> None:
+        """End the turn that a decision with this fence gave, where nothing was opened in it; else nothing happens.
+
+        Raises:
+            Fenced: somebody else had a turn since.
+        """
+        await self._sender.send("DELETE", f"/v1/sessions/{segment(session)}/turn", headers=fenced(fence))
 
     async def resume_failed(
         self, provider_session: ProviderSession | str, reason: FailureReason | str, *, fence: int | None = None
@@ -217,9 +266,8 @@ class Providers:
             path = f"/v1/sessions/{segment(session)}"
         else:
             path = f"/v1/projects/{quote(str(project), safe='')}"
-        if milestone is not None:
-            path += f"/milestones/{quote(milestone, safe='')}"
-        query = _query(limit=limit, after=after)
+        # Not in the path, where labels like «..» would name something else.
+        query = _query(milestone=milestone, limit=limit, after=after)
         return decoded(UsageMetrics, await self._sender.send("GET", f"{path}/metrics", query=query))
 
     async def audit(

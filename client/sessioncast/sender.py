@@ -40,6 +40,7 @@ class Sender:
         query: Query = (),
         body: Any = None,
         headers: Mapping[str, str] | None = None,
+        key: str | None = None,
         deadline_s: float | None = None,
         attempt_s: float | None = None,
         final: Callable[[ProblemError], bool] | None = None,
@@ -48,6 +49,7 @@ class Sender:
 
         Args:
             body: JSON value.
+            key: the `Idempotency-Key`, for who asks again; without it a new one.
             deadline_s, attempt_s: instead of the limits' own.
             final: whether a refusal is not repeated, whatever it says of itself.
 
@@ -59,7 +61,7 @@ class Sender:
         content = None
         if method not in _SAFE:
             sent["Content-Type"] = "application/json"
-            sent["Idempotency-Key"] = str(uuid.uuid4())
+            sent["Idempotency-Key"] = key or str(uuid.uuid4())
             content = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
         loop = asyncio.get_running_loop()
         backoff = Backoff(self._limits)

@@ -117,7 +117,7 @@ WHOLE = sessioncast.Session.model_validate({**SESSION, "id": "s/1"})
         (
             lambda c: c.providers.metrics(project="p", milestone="M 1/2"),
             TOTALS,
-            "GET /v1/projects/p/milestones/M%201%2F2/metrics",
+            "GET /v1/projects/p/metrics?milestone=M 1/2",
             None,
         ),
         (lambda c: c.versions.create("p", WHOLE), VERSION, "POST /v1/projects/p/versions", {"session_id": "s/1"}),
