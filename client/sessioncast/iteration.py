@@ -31,5 +31,6 @@ class Iteration:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._use is not None:
-            await self._use.close(error, spoiled=error is not None or self._use.confirmed is False)
+        use = self._use
+        if use is not None:
+            await use.close(error, spoiled=lambda: error is not None or use.confirmed is False)

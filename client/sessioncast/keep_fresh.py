@@ -12,7 +12,7 @@ from sessioncast.providers import Providers
 from sessioncast.resumable import Resumable
 from sessioncast.shielding import to_the_end
 from sessioncast.use import Use
-from sessioncast_shared.providers import ProviderSession
+from sessioncast_shared.providers import ProviderSession, ProviderState
 from sessioncast_shared.resources import Session
 
 _log = logging.getLogger(__name__)
@@ -79,7 +79,8 @@ class KeepFresh:
         """Compact if that is due; seconds until it may be."""
         chain = await self._providers.chain(self._session, limit=1)
         head, stale_at = chain.head, chain.stale_at
-        if head is None or stale_at is None or not head.is_resumable:
+        if head is None or stale_at is None or not head.is_resumable or head.state is ProviderState.OPEN:
+            # One that is open is lived in: a turn would fence its holder out, and the provider would have it in use.
             return self._look_s
         left = stale_at - datetime.now(UTC)
         if left > self._before:
@@ -98,7 +99,10 @@ class KeepFresh:
                 age_s = attempt.decision.age_s
                 if use.resume_id is None or age_s is None or age_s < due_s:
                     raise NotDueError(head.id)
-                await call(self._compact, use)
+                now = (await self._providers.chain(self._session, limit=1)).head
+                if now is None or now.state is ProviderState.OPEN:
+                    raise NotDueError(head.id)
+                await call(self._compact, use, use.threads)
 
             await attempt.run(step)
         self.times += 1

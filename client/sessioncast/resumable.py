@@ -110,7 +110,7 @@ class Attempt:
     async def _once(self, function: Function) -> Any:
         while True:
             try:
-                return await call(function, self.use)
+                return await call(function, self.use, self.use.threads)
             except ResumeFailed as failure:
                 if self.use.resume_id is None:
                     raise
@@ -166,7 +166,20 @@ class Resumable:
         decision = await self._providers.resume(
             self._session, structure_fingerprint=self._fingerprint, fork=self._fork, wait_s=self._wait_s
         )
-        use = await begin(
+        try:
+            use = await self._begin(decision)
+        except BaseException:
+            if not self._fork:
+                # Whatever has become of it, others need not wait: what is being opened is closed again, and until
+                # then the turn is its own.
+                back = self._providers.give_up_turn(self._session, decision.fence)
+                self._providers.afterwards.add(back, within_s=self._limits.give_up_s)
+            raise
+        self._attempt = Attempt(self._providers, use, decision, self._waits)
+        return self._attempt
+
+    async def _begin(self, decision: ResumeDecision) -> Use:
+        return await begin(
             self._providers,
             self._limits,
             self._session,
@@ -177,8 +190,6 @@ class Resumable:
             fork=self._fork,
             **self._wishes,
         )
-        self._attempt = Attempt(self._providers, use, decision, self._waits)
-        return self._attempt
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -186,10 +197,13 @@ class Resumable:
         attempt = self._attempt
         if attempt is None:
             return
+
         # What the provider said it has can be resumed, whatever went wrong afterwards. An id that it never confirmed,
         # in a run that failed or never was, is not worth a try; the chain's head stays where it was.
-        confirmed = attempt.use.confirmed
-        spoiled = confirmed is False or not (attempt.succeeded or confirmed)
+        def spoiled() -> bool:
+            confirmed = attempt.use.confirmed
+            return confirmed is False or not (attempt.succeeded or confirmed)
+
         await attempt.use.close(error, spoiled=spoiled, saved=self._saved(attempt))
         if self._version is not None:
             attempt.version = await self._reread(self._version)

@@ -1,17 +1,32 @@
 """One use of a provider: what is told of it, the lease it lives by, and its end."""
 
 import asyncio
-import contextlib
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sessioncast.agent import AgentSession
-from sessioncast.errors import ConnectionLost, Fenced, ProblemError, ProtocolError, SecurityViolation, SessioncastError
+from sessioncast.errors import (
+    ConnectionLost,
+    Fenced,
+    Invalid,
+    ProblemError,
+    ProtocolError,
+    SecurityViolation,
+    SessioncastError,
+    SessionDeleted,
+    SessionReplaced,
+)
 from sessioncast.limits import Limits
 from sessioncast.providers import Fingerprint, Providers
 from sessioncast.shielding import to_the_end
 from sessioncast_shared.providers import ProviderSession, ProviderState
 from sessioncast_shared.resources import Session
+
+_log = logging.getLogger(__name__)
+
+_TAKEN = (Fenced, SessionReplaced, SessionDeleted)
+"""Who hears this has lost the session, and may still tell facts: what he used, and that he ended."""
 
 _PAUSE_S = 1.0
 """Between renewals that failed; the lease is running out, so this is short."""
@@ -27,6 +42,7 @@ class Use:
         resume_id: that the provider is to resume, None: begin afresh.
         fence: that it is written under, None where nobody is fenced off.
         lost: why the server will not have it any more, None while it will. The next `record` raises it.
+        threads: functions that use it in threads, and cannot be stopped.
     """
 
     def __init__(
@@ -45,6 +61,7 @@ class Use:
         self.resume_id = opened.resumed_from
         self.fence = fence
         self.lost: SessioncastError | None = None
+        self.threads: set[asyncio.Future[Any]] = set()
         self._providers = providers
         self._limits = limits
         self._agent = agent
@@ -114,17 +131,45 @@ class Use:
                 raise self.lost
             try:
                 row = await self._providers.patch(self.id, fence=self.fence, **self._untold)
+            except Invalid:
+                await self._tell_apart()
+                raise
             except ProblemError as error:
                 if not _passes(error):
                     # Said again it would be refused again, and take the end with it. What was used is a fact, and taken
                     # from everybody.
-                    facts = isinstance(error, Fenced | SecurityViolation) and "usage" in self._untold
+                    facts = isinstance(error, (*_TAKEN, SecurityViolation)) and "usage" in self._untold
                     self._untold = before | ({"usage": self._untold["usage"]} if facts else {})
                     if provider_session_id is not None:
                         self._confirmed = False
                 raise
             self._untold = {}
         return row
+
+    def doubt(self) -> None:
+        """The provider told something of which nobody knows whether it was an id: what the server has may not be its.
+
+        Unless a later `record` tells one, the id is not to be resumed.
+        """
+        self._confirmed = False
+
+    async def _tell_apart(self, *, deadline_s: float | None = None) -> None:
+        """Something of what is to be told cannot be accepted: tell the rest, and forget that."""
+        parts = list(self._untold.items())
+        for name, value in parts:
+            try:
+                if len(parts) > 1:
+                    one = {name: value}
+                    await self._providers.patch(self.id, fence=self.fence, deadline_s=deadline_s, **one)
+            except ProblemError as error:
+                if _passes(error):
+                    raise
+                refused = True
+            else:
+                refused = len(parts) == 1
+            del self._untold[name]
+            if refused and name == "new_provider_session_id":
+                self._confirmed = False
 
     async def begin_afresh(self) -> None:
         """There is nothing to resume any more: learn the id to begin with."""
@@ -138,22 +183,28 @@ class Use:
         self._renamed(provider_session_id)
 
     async def close(
-        self, error: BaseException | None, *, spoiled: bool, saved: Mapping[str, float] | None = None
+        self,
+        error: BaseException | None,
+        *,
+        spoiled: Callable[[], bool],
+        saved: Mapping[str, float] | None = None,
     ) -> None:
         """Tell the server that it ended, for at most `Limits.close_s`, also while the caller is being cancelled.
 
-        Who was taken over may still say what he used, and that he ended. The chain is not his any more.
+        A function that still runs in a thread, because who waited for it was cancelled, is waited for before, for at
+        most `Limits.thread_s`, with the lease renewed: until it ends it uses the provider. Who was taken over may still
+        say what he used, and that he ended. The chain is not his any more.
 
         Args:
             error: that the caller is left with: it goes on, with a note if the server could not be told.
-            spoiled: the id is not to be resumed.
+            spoiled: whether the id is not to be resumed; asked when nothing more can be recorded.
 
         Raises:
             Fenced: somebody else has taken the session over, and there is no other error.
             SessioncastError: the server could not be told, and there is no other error. It finds out by the lease.
             CancelledError: the caller was cancelled meanwhile.
         """
-        self._closed = True
+        self._closed = not self.threads
         try:
             refusal = await to_the_end(self._end(spoiled=spoiled, saved=saved))
             if refusal is not None and error is None:
@@ -169,9 +220,14 @@ class Use:
         finally:
             self._agent.restore()
 
-    async def _end(self, *, spoiled: bool, saved: Mapping[str, float] | None) -> ProblemError | None:
+    async def _end(self, *, spoiled: Callable[[], bool], saved: Mapping[str, float] | None) -> ProblemError | None:
         """What was refused of it; the end itself, and what was used, was taken then."""
         loop = asyncio.get_running_loop()
+        if self.threads:
+            _, late = await asyncio.wait(set(self.threads), timeout=self._limits.thread_s)
+            if late:
+                _log.warning("The provider session %s is closed, but what uses it still runs in a thread", self.id)
+        self._closed = True
         ends = loop.time() + self._limits.close_s
         self._renewal.cancel()
         await asyncio.wait({self._renewal})
@@ -185,12 +241,22 @@ class Use:
             await self._providers.patch(
                 self.id,
                 ended=True,
-                is_resumable=False if spoiled else None,
+                is_resumable=False if spoiled() else None,
                 saved=saved,
                 fence=self.fence,
                 deadline_s=left_s,
                 **self._untold,
             )
+        except Invalid as error:
+            await self._tell_apart(deadline_s=max(ends - loop.time(), 0.001))
+            await self._providers.patch(
+                self.id,
+                ended=True,
+                is_resumable=False if spoiled() else None,
+                fence=self.fence,
+                deadline_s=max(ends - loop.time(), 0.001),
+            )
+            return error
         except ProblemError as error:
             if _passes(error):
                 raise
@@ -199,7 +265,7 @@ class Use:
             await self._providers.patch(
                 self.id,
                 ended=True,
-                is_resumable=None if isinstance(error, Fenced) else False,
+                is_resumable=None if isinstance(error, _TAKEN) else False,
                 usage=self._untold.get("usage"),
                 deadline_s=max(ends - loop.time(), 0.001),
             )
@@ -246,27 +312,26 @@ async def begin(
 ) -> Use:
     """Open a provider session, and keep its lease from now on.
 
-    Cancelled in the middle it waits for the answer, for at most `Limits.close_s`, and closes what was opened.
+    Cancelled in the middle it is over at once; what was opened is closed in the background, which waits for the answer
+    for at most `Limits.close_s`.
     """
     lease_s = limits.lease_s if lease_s is None else lease_s
     asking = asyncio.ensure_future(providers.open(session, operation, fence=fence, lease_s=lease_s, **wishes))
     try:
         opened = await asyncio.shield(asking)
     except asyncio.CancelledError:
-        with contextlib.suppress(SessioncastError, TimeoutError):
-            await to_the_end(_undo(providers, limits, asking))
+        providers.afterwards.add(_undo(providers, asking), within_s=limits.close_s)
         raise
     try:
         return Use(providers, limits, opened, fence=fence, agent=AgentSession(agent), lease_s=lease_s)
     except Exception:  # an agent that takes no id
-        await to_the_end(_undo(providers, limits, asking))
+        providers.afterwards.add(_undo(providers, asking), within_s=limits.close_s)
         raise
 
 
-async def _undo(providers: Providers, limits: Limits, asking: "asyncio.Future[ProviderSession]") -> None:
-    async with asyncio.timeout(limits.close_s):
-        opened = await asking
-        await providers.patch(opened, ended=True, is_resumable=False)
+async def _undo(providers: Providers, asking: "asyncio.Future[ProviderSession]") -> None:
+    opened = await asking
+    await providers.patch(opened, ended=True, is_resumable=False)
 
 
 def _passes(error: ProblemError) -> bool:

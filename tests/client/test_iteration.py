@@ -18,7 +18,9 @@ from sessioncast import (
     Fenced,
     Invalid,
     Limits,
+    ModelChangeRequiresConfirmation,
     ProviderState,
+    SessionReplaced,
     Usage,
 )
 from support.node import NodeFactory, NodeProcess
@@ -283,6 +285,7 @@ async def test_a_holder_who_lost_the_session_is_told(client: Client) -> None:
     async def work() -> None:
         async with client.iteration(session, fence=session.fence) as it:
             await it.record(tokens=3)
+            await client.providers.patch(it.id, ended=True)  # as if its lease had run out
             decision = await client.providers.resume(session)
             assert decision.fence > session.fence
             await it.record(provider_session_id=new, tokens=5)
@@ -294,17 +297,25 @@ async def test_a_holder_who_lost_the_session_is_told(client: Client) -> None:
 
 
 async def test_a_renewal_finds_out_too(client: Client) -> None:
-    """A holder who records nothing sees in `lost` that the session is another's; the next record says so."""
+    """A holder who records nothing sees in `lost` that the session is no more; the next record says so.
+
+    What it used is kept, and it is closed.
+    """
     session = await a_session(client)
 
     async def work() -> None:
-        async with client.iteration(session, fence=session.fence, lease_s=1) as it:
-            await client.providers.resume(session)
+        async with client.iteration(session, lease_s=1) as it:
+            with pytest.raises(ModelChangeRequiresConfirmation) as question:
+                await client.sessions.start(session.task_id, "run", "other")
+            await question.value.confirm()
             await until(lambda: it.lost is not None, "a renewal to be refused")
             await it.record(tokens=5)
 
-    with pytest.raises(Fenced):
+    with pytest.raises(SessionReplaced) as caught:
         await work()
+    assert not hasattr(caught.value, "__notes__")
+    (row,) = await rows(client, session)
+    assert (row.state, row.usage.tokens) == (ProviderState.ENDED, 5)
 
 
 async def test_a_milestone_is_not_the_tasks(client: Client) -> None:

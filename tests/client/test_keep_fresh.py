@@ -160,6 +160,49 @@ async def test_leaving_ends_a_compaction(client: Client) -> None:
     assert await newest_id(client, session) == a
 
 
+async def test_an_id_that_somebody_lives_in_is_left_alone(client: Client) -> None:
+    """While an iteration with the newest id is open it is not compacted, and keeps its own; afterwards it is."""
+    session = await a_session(client)
+    asked: list[str | None] = []
+    b = given("B")
+
+    async def compact(use: Use) -> None:
+        asked.append(use.resume_id)
+        await use.record(provider_session_id=given("C"))
+
+    async with client.iteration(session) as it:
+        await it.record(provider_session_id=given("A"))
+        stale_at = (await client.providers.chain(session)).stale_at
+        assert stale_at is not None
+        due = stale_at - EARLY
+        async with client.keep_fresh(session, compact, refresh_before=EARLY, look_s=0.05) as keeper:
+            await until(lambda: datetime.now(UTC) > due + timedelta(seconds=1), "the id to be due for a while")
+            assert (asked, keeper.times, keeper.last_error) == ([], 0, None)
+            await it.record(provider_session_id=b)
+    async with client.keep_fresh(session, compact, refresh_before=EARLY, look_s=0.05) as keeper:
+        await until(lambda: keeper.times == 1, "a compaction")
+    assert asked[0] == b
+
+
+async def test_leaving_waits_for_a_compaction_in_a_thread(client: Client) -> None:
+    """It cannot be stopped: the block is left when it has ended, with the id that it told."""
+    session, _ = await built(client)
+    inside, gate, c = asyncio.Event(), threading.Event(), given("C")
+    loop = asyncio.get_running_loop()
+
+    def compact(use: Use) -> None:
+        loop.call_soon_threadsafe(inside.set)
+        assert gate.wait(30)
+        use.record(provider_session_id=c)  # type: ignore[unused-coroutine]  # it is a view, whose methods block
+
+    async with client.keep_fresh(session, compact, refresh_before=EARLY, look_s=0.05):
+        await inside.wait()
+        loop.call_later(0.2, gate.set)
+    assert gate.is_set()
+    assert [row.state for row in await rows(client, session)] == [ProviderState.ENDED] * 2
+    assert await newest_id(client, session) == c
+
+
 def test_without_async_it_runs_in_a_thread_of_its_own(node: NodeProcess) -> None:
     """The block goes on meanwhile; what `compact` is given blocks."""
     done, threads = threading.Event(), []

@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
-from sessioncast import Client, Limits, SessionBeingModified, Use
+from sessioncast import Client, Fenced, Invalid, Limits, SessionBeingModified, Use
 from support.node import NodeProcess
 from support.ports import free_port
 from support.providing import a_session, given, newest_id, rows
+from support.waiting import DEADLINE_S
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +123,69 @@ async def test_a_branch_waits_for_nobody(client: Client) -> None:
         (False, b),
         (True, beside),
     ]
+
+
+async def test_who_stops_waiting_gives_its_place_up(client: Client) -> None:
+    """Cancelled in the queue, it is let go at once; who came later is next, long before a lost place would lapse."""
+    session = await a_session(client)
+    holder = client.resumable(session)
+    await holder.__aenter__()
+    gone = asyncio.create_task(client.resumable(session, wait_s=60).__aenter__())
+    await waiting(client, session.id, 2)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    await waiting(client, session.id, 1)
+    await holder.__aexit__(None, None, None)
+    async with client.resumable(session, wait_s=0) as attempt:
+        assert await attempt.run(gives(given("B"))) is None
+
+
+async def waiting(client: Client, session: str, count: int) -> None:
+    """Return when so many are in the queue, the holder among them."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            with pytest.raises(SessionBeingModified) as caught:
+                await client.providers.resume(session, wait_s=0)
+            if caught.value.ahead == count:
+                return
+
+
+async def test_a_turn_that_comes_too_late_is_given_up(node: NodeProcess) -> None:
+    """Cancelled at any moment around the grant: once its client is closed, the next one has to wait for nobody."""
+    async with Client(node.url) as other:
+        session = await a_session(other)
+        for steps in range(0, 120, 4):
+            async with Client(node.url) as client:
+                await client.projects.put(session.project_id)  # the connection is there: the request goes out at once
+                entering = asyncio.create_task(client.resumable(session, wait_s=0).__aenter__())
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                entering.cancel()
+                await asyncio.wait({entering})
+                if not entering.cancelled():
+                    await entering.result().use.close(None, spoiled=lambda: True)
+            await other.providers.give_up_turn(session, (await other.providers.resume(session, wait_s=0)).fence)
+
+
+async def test_a_turn_that_cannot_be_used_is_given_up(client: Client) -> None:
+    """The open is refused: the next one gets its turn all the same."""
+    session = await a_session(client)
+    with pytest.raises(Invalid):
+        await client.resumable(session, iteration=-1).__aenter__()
+    async with client.resumable(session, wait_s=30) as attempt:
+        assert attempt.fence > session.fence + 1
+
+
+async def test_giving_up_a_turn(client: Client) -> None:
+    """An unused one ends by it; a used one, and none at all, are left as they are; an old fence is told so."""
+    session = await a_session(client)
+    first = await client.providers.resume(session, wait_s=0)
+    await client.providers.give_up_turn(session, first.fence)
+    await client.providers.give_up_turn(session, first.fence)
+    async with client.resumable(session, wait_s=0) as attempt:
+        await client.providers.give_up_turn(session, attempt.fence)
+        with pytest.raises(SessionBeingModified):
+            await client.providers.resume(session, wait_s=0)
+        with pytest.raises(Fenced):
+            await client.providers.give_up_turn(session, first.fence)

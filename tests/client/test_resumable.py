@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -10,10 +11,12 @@ from sessioncast import (
     Client,
     Decision,
     FreshReason,
+    Invalid,
     ProviderState,
     ResumeFailed,
     ResumeWaits,
     SecurityViolation,
+    SessionBeingModified,
     Usage,
     Use,
 )
@@ -338,3 +341,99 @@ async def test_somebody_elses_session_is_not_resumed(client: Client, node: NodeP
     assert await rows(client, session) == []
     audit = [entry.action async for entry in client.providers.audit(session.project_id)]
     assert audit == ["security_violation"]
+
+
+@pytest.mark.parametrize("swallowed", [True, False])
+async def test_an_id_that_was_refused_leaves_the_head(client: Client, swallowed: bool) -> None:
+    """The provider told another than the one that was made for it: nobody is offered that, whoever hears of it."""
+    other, session = await a_session(client), await a_session(client)
+    a = await built(client, other.id)
+
+    async def run(use: Use) -> None:
+        try:
+            await use.record(provider_session_id=a, tokens=1)
+        except SecurityViolation:
+            if not swallowed:
+                raise
+
+    async def update() -> None:
+        async with client.resumable(session) as attempt:
+            await attempt.run(run)
+
+    if swallowed:
+        await update()
+    else:
+        with pytest.raises(SecurityViolation):
+            await update()
+    (row,) = await rows(client, session)
+    assert (row.state, row.is_resumable, row.usage) == (ProviderState.ENDED, False, Usage(tokens=1))
+    assert await newest_id(client, session) is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kept"),
+    [
+        ({"tokens": -4}, {"turns": None}),
+        ({"structure_fingerprint": "x" * 201, "turns": 2}, {"turns": 2}),
+    ],
+)
+async def test_what_is_wrong_beside_an_id_does_not_lose_it(client: Client, wrong: Any, kept: Any) -> None:
+    """The record is refused, but the id that it told is the next one's to resume, and what was right is kept."""
+    session, b = await a_session(client), given("B")
+
+    async def run(use: Use) -> None:
+        with pytest.raises(Invalid):
+            await use.record(provider_session_id=b, **wrong)
+
+    async with client.resumable(session) as attempt:
+        await attempt.run(run)
+    assert await newest_id(client, session) == b
+    (row,) = await rows(client, session)
+    assert (row.is_resumable, row.usage, row.structure_fingerprint) == (True, Usage(**kept), None)
+
+
+async def test_a_bad_id_beside_good_totals(client: Client) -> None:
+    """One that is too long: refused, the totals are kept, and the made one is not offered."""
+    session = await a_session(client)
+
+    async def run(use: Use) -> None:
+        with pytest.raises(Invalid):
+            await use.record(provider_session_id="x" * 201, tokens=5)
+
+    async with client.resumable(session) as attempt:
+        await attempt.run(run)
+    (row,) = await rows(client, session)
+    assert (row.is_resumable, row.usage) == (False, Usage(tokens=5))
+    assert await newest_id(client, session) is None
+
+
+async def test_a_thread_that_cannot_be_stopped_keeps_its_turn(client: Client) -> None:
+    """Cancelled, the block is not left before the function has ended; until then nobody else is let in."""
+    session = await a_session(client)
+    a, b = await built(client, session.id), given("B")
+    inside, gate = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def run(use: Use) -> None:
+        loop.call_soon_threadsafe(inside.set)
+        assert gate.wait(30)
+        use.record(provider_session_id=b, tokens=7)  # type: ignore[unused-coroutine]  # it is a view, whose methods block
+        raise ZeroDivisionError
+
+    async def update() -> None:
+        async with client.resumable(session, lease_s=1) as attempt:
+            await attempt.run(run)
+
+    updating = asyncio.create_task(update())
+    await inside.wait()
+    updating.cancel()
+    # Longer than its lease, which is renewed meanwhile.
+    with pytest.raises(SessionBeingModified):
+        await client.providers.resume(session, wait_s=2)
+    assert not updating.done()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await updating
+    first, second = await rows(client, session)
+    assert (first.provider_session_id, second.state, second.usage) == (a, ProviderState.ENDED, Usage(tokens=7))
+    assert await newest_id(client, session) == b
