@@ -90,11 +90,13 @@ class Turn:
     Attributes:
         expects: the id that was to be resumed, None to begin afresh.
         subject: the provider session that uses the turn.
+        named: whether it named the fence.
     """
 
     signed_at: float
     expects: str | None = None
     subject: str | None = None
+    named: bool = False
 
 
 @dataclass
@@ -236,7 +238,8 @@ class ProviderModel:
         self.rows[row.id] = row
         assert self.bound.setdefault(row.provider_id, row.session) == row.session
         if not row.fork and fence is not None:
-            chain.turn = Turn(self.now, subject=row.id)  # who has the fence has the turn
+            if chain.turn is None or not chain.turn.named:  # the first who names the fence has the turn
+                chain.turn = Turn(self.now, subject=row.id, named=True)
         elif not row.fork and row.iteration is None and chain.turn is not None and chain.turn.subject is None:
             chain.turn.subject = row.id if chain.turn.expects == row.resumed_from else None
         row.proved = given and row.provider_id != row.resumed_from

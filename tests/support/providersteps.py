@@ -207,7 +207,8 @@ class ProviderSteps:
             return
         found = self.api.ok(answer, 200)
         if not self.model.counts(row):
-            self.model.decided(chain, found)
+            assert (found["decision"], found["fence"]) == ("fresh", chain.fence)
+            row.signed_at = self.model.now
             return
         self.model.failed(row, reason)
         self.model.decided(chain, found, fork=row if goes_on and row.fork else None)
