@@ -139,12 +139,13 @@ def test_a_fork_resumes_what_it_branched_from(chain: Chain) -> None:
 
 
 def test_a_fresh_start_has_nothing_to_fail(chain: Chain) -> None:
-    """One that begins afresh already is told the decision once more, and nothing is counted, told or written."""
+    """One that begins afresh already is told to do so once more, and nothing is counted, told or written."""
     _, attempt = chain.taken()
     following = chain.failed(attempt, "not_found")
     before = (chain.chain(), chain.audit(), chain.events())
-    assert chain.failed(attempt, "not_found") == following
-    assert chain.failed(attempt, "locked") == following
+    for reason in ("not_found", "locked"):
+        again = chain.failed(attempt, reason)
+        assert (again["decision"], again["fence"]) == ("fresh", following["fence"])
     assert (chain.chain(), chain.audit(), chain.events()) == before
 
 

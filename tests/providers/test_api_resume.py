@@ -136,6 +136,26 @@ def test_the_newest_fingerprint_counts(chain: Chain) -> None:
     assert chain.decided(fork=True, structure_fingerprint={"a": "1"})["reason"] == "structure_changed"
 
 
+def test_what_is_known_of_files_is_handed_on(chain: Chain) -> None:
+    """One that resumes knows the files as the link before left them, until it tells itself; a fresh start does not,
+    nor does one that fell back to it."""
+    paths = {"a": "1", "b": "1"}
+    chain.link("A", structure_fingerprint=paths)
+
+    def reason() -> Any:
+        return chain.decided(fork=True, structure_fingerprint={"a": "2", "b": "2"}).get("reason")
+
+    for name in "BC":
+        _, row = chain.taken()
+        chain.ended(row, new_provider_session_id=given(name))
+        assert reason() == "structure_changed"
+    _, row = chain.taken()
+    chain.failed(row, "not_found")
+    chain.ended(row, new_provider_session_id=given("D"))
+    assert chain.row(row)["structure_fingerprint"] is None
+    assert reason() is None
+
+
 def test_the_bounds_are_settings(database_url: str, tmp_path: Path) -> None:
     """Where an id is stale at once, may not fail at all, or files not change at all, it is left alone for that."""
     for env, reason in (
