@@ -25,9 +25,7 @@ _TURN = TurnRow.__table__  # type: ignore[attr-defined]  # SQLModel sets it on t
 _OF_KEY = _TURN.c.key == bindparam("of_key")
 _ID = _TURN.c.id == bindparam("place_id")
 _QUEUE = Statement(
-    select(
-        _TURN.c.id, _TURN.c.number, _TURN.c.granted, _TURN.c.fence, _TURN.c.expects, _TURN.c.subject, _TURN.c.user_id
-    )
+    select(*(_TURN.c[name] for name in ("id", "number", "granted", "fence", "expects", "subject", "named", "user_id")))
     .where(_OF_KEY)
     .order_by(_TURN.c.number)
 )
