@@ -56,13 +56,14 @@ class Sender:
         Raises:
             ProblemError: the server refused for good, or kept refusing until the deadline.
             ConnectionLost: the server did not answer until the deadline.
+            TypeError, ValueError: the body is no JSON; nothing was sent.
         """
         sent = dict(headers or {})
         content = None
         if method not in _SAFE:
             sent["Content-Type"] = "application/json"
             sent["Idempotency-Key"] = key or str(uuid.uuid4())
-            content = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
+            content = b"" if body is None else json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
         loop = asyncio.get_running_loop()
         backoff = Backoff(self._limits)
         whole_s = self._limits.attempt_s if attempt_s is None else attempt_s

@@ -108,6 +108,7 @@ class Use:
         Raises:
             Fenced: somebody else has taken the session over.
             ConnectionLost: the server was away until the deadline; what was to be told is told again at the end.
+            Invalid, TypeError, ValueError: a part of it cannot be accepted; the other parts are kept.
             RuntimeError: it is closed.
         """
         if self._closed:
@@ -131,7 +132,7 @@ class Use:
                 raise self.lost
             try:
                 row = await self._providers.patch(self.id, fence=self.fence, **self._untold)
-            except Invalid:
+            except (Invalid, TypeError, ValueError):  # the server will not have it, or it is nothing that JSON can say
                 await self._tell_apart()
                 raise
             except ProblemError as error:
@@ -161,8 +162,8 @@ class Use:
                 if len(parts) > 1:
                     one = {name: value}
                     await self._providers.patch(self.id, fence=self.fence, deadline_s=deadline_s, **one)
-            except ProblemError as error:
-                if _passes(error):
+            except (ProblemError, TypeError, ValueError) as error:
+                if isinstance(error, ProblemError) and _passes(error):
                     raise
                 refused = True
             else:

@@ -1,6 +1,7 @@
 """`sessioncast exec --resume` with real commands, against a real node."""
 
 import json
+import os
 import re
 import signal
 import sys
@@ -10,12 +11,14 @@ from typing import Any
 
 import pytest
 
-from sessioncast import Client, ProviderState, Usage
+from sessioncast import Client, ProviderState, SessionBeingModified, Usage
 from sessioncast.cli.result import BadResultError, Result, parse_result, take_result
+from sessioncast_shared import texts
 from support.command import Command
 from support.node import NodeFactory, NodeProcess
 from support.ports import free_port
 from support.providing import given, newest_id, rows
+from support.terminal import Terminal
 
 AGENT = """
 import json, os, pathlib, sys, time
@@ -328,3 +331,117 @@ def test_a_result_is_taken_once_and_within_bounds(tmp_path: Path) -> None:
         path.write_bytes(raw)
         with pytest.raises(BadResultError):
             take_result(path)
+
+
+@pytest.mark.parametrize("result", ["id\nand more", '{"a":' * 100_000, "\x00", '{"provider_session_id": "\\ud800"}'])
+async def test_a_result_that_is_not_understood_leaves_the_head(runner: Runner, client: Client, result: str) -> None:
+    """It may have named an id: the one that was made for it is not offered, what was resumable before still is."""
+    code, _, err = await runner.run({"result": result})
+    assert code == 0
+    assert "Traceback" not in err
+    assert (await client.sessions.get(runner.session)).status == "completed"
+    assert await newest_id(client, runner.session) is None
+    a = given("A")
+    await runner.run({"result": a})
+    await runner.run({"result": result})
+    assert await newest_id(client, runner.session) == a
+
+
+async def test_an_id_of_another_session_leaves_the_head(runner: Runner, client: Client) -> None:
+    """The server refuses it: the next one is told neither it nor the one that was made."""
+    a = given("A")
+    await runner.run({"result": a})
+    code, _, err = await runner.run({"result": a}, options=("--phase", "verify"))
+    assert code == 0
+    assert "what the provider told is not recorded" in err
+    assert await newest_id(client, runner.session) is None
+    _, (told,), _ = await runner.run({}, options=("--phase", "verify"))
+    assert told["RESUME_ID"] is None
+
+
+@pytest.mark.parametrize("usage", ['{"tokens": -4}', '{"tokens": "many"}', '{"cost_usd": NaN}'])
+async def test_an_id_beside_wrong_totals_is_kept(runner: Runner, client: Client, usage: str) -> None:
+    """What is wrong with the totals is said; the id is the next one's to resume."""
+    a = given("A")
+    code, _, err = await runner.run({"result": f'{{"provider_session_id": "{a}", "usage": {usage}}}'})
+    assert code == 0
+    assert "not recorded" in err or "not understood" in err
+    _, (told,), _ = await runner.run({})
+    assert told["RESUME_ID"] == a
+
+
+async def test_a_place_that_is_given_up_by_a_signal_is_nobodys(runner: Runner, client: Client) -> None:
+    """Stopped while it waited: it leaves at once, and there is nobody between the holder and who comes next."""
+    await runner.run({"result": given("A")})
+    async with client.resumable(runner.session):
+        async with runner.command({}) as command:
+            await command.told("waiting for the server")
+            command.send(signal.SIGTERM)
+            assert await command.ended() == 128 + signal.SIGTERM
+        with pytest.raises(SessionBeingModified) as caught:
+            await client.providers.resume(runner.session, wait_s=0)
+        assert caught.value.ahead == 1
+    async with client.resumable(runner.session, wait_s=0):
+        pass
+
+
+async def test_another_models_session_is_not_resumed(runner: Runner, client: Client) -> None:
+    """A model that is asked for has to be the session's, ended or not; one that is not asked for may be any."""
+    a = given("A")
+    await runner.run({"result": a}, options=("--model", "one"))
+    session = runner.session
+    _, (told,), _ = await runner.run({}, options=("--model", "one"))
+    assert (told["RESUME_ID"], runner.session) == (a, session)
+    async with runner.command({}, options=("--model", "two")) as command:
+        assert await command.ended() == 125
+    assert command.out == ""
+    assert f"session {session} is left as it is: its model is one" in command.err
+    _, (told,), _ = await runner.run({})
+    assert (told["RESUME_ID"], runner.session) == (a, session)
+    assert (await client.sessions.get(session)).model["name"] == "one"
+
+
+@pytest.mark.parametrize("answer", ["y\n", "n\n"])
+async def test_a_person_may_begin_afresh_with_another_model(
+    runner: Runner, client: Client, tmp_path: Path, answer: str
+) -> None:
+    """At the terminal it is asked, also where the session has ended; after a yes there is nothing to resume."""
+    a = given("A")
+    await runner.run({"result": a}, options=("--model", "one"))
+    options = ("--resume", "--project", runner.project, "--model", "two")
+    show = 'echo "to resume: ${SESSIONCAST_RESUME_ID:-nothing}"'
+    async with Terminal.exec(tmp_path, runner.url, "sh", "-c", show, options=options) as terminal:
+        await terminal.shows(texts.CONFIRM)
+        terminal.type(answer)
+        code = await terminal.ended()
+    old = await client.sessions.get(runner.session)
+    if answer == "y\n":
+        assert (code, old.replaced_by is None) == (0, False)
+        assert "to resume: nothing" in terminal.screen
+    else:
+        assert (code, old.replaced_by) == (125, None)
+        assert await newest_id(client, runner.session) == a
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    """A pipe that nobody writes to is not waited for, and is gone for the next run; nor is a folder read."""
+    pipe, folder = tmp_path / "pipe", tmp_path / "folder"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    for path in (pipe, folder):
+        with pytest.raises(BadResultError):
+            take_result(path)
+    assert not pipe.exists()
+
+
+def test_what_is_right_beside_wrong_parts_is_told() -> None:
+    """Totals and fingerprints may be wrong by themselves; a wrong id, or reason, leaves nothing to go by."""
+    for text, rest in (
+        ('{"provider_session_id": "x", "usage": 7, "structure_fingerprint": [1]}', Result(provider_session_id="x")),
+        ('{"usage": {"tokens": "a"}}', Result()),
+        ('{"provider_session_id": 7, "usage": {"tokens": 1}}', None),
+        ('{"provider_session_id": "x", "resume_failed": "tired"}', None),
+    ):
+        with pytest.raises(BadResultError) as caught:
+            parse_result(text)
+        assert caught.value.rest == rest

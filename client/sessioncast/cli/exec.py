@@ -13,12 +13,13 @@ from typing import Annotated, Any, BinaryIO, TypeVar
 
 import typer
 
+from sessioncast.cli.board import model_name
 from sessioncast.cli.child import Child, Pipe
 from sessioncast.cli.connect import DEFAULT_URL, Project, Token, Url, connect, explain, say
-from sessioncast.cli.holding import ActiveSessionError, find_task, take_session
+from sessioncast.cli.holding import ActiveSessionError, OtherModelError, find_task, take_session
 from sessioncast.cli.lines import LineCutter
 from sessioncast.cli.patience import Patience
-from sessioncast.cli.prompt import ask_to_replace, can_ask
+from sessioncast.cli.prompt import ask_to_replace, can_ask, harmless
 from sessioncast.cli.recorder import Recorder
 from sessioncast.cli.resume import OPERATION, WAIT_S, Resumption, a_turn, live_session
 from sessioncast.client import Client
@@ -48,6 +49,7 @@ class Wish:
     task: str
     phase: str
     model: str
+    model_named: bool
     replace: bool
     resume: bool
     ask: bool
@@ -62,7 +64,10 @@ def execute(
     task: Annotated[str, typer.Option("--task", "-t", help="Task id, or a title: created when there is none.")],
     phase: Annotated[str, typer.Option("--phase", help="plan, run or verify.")] = "run",
     project: Project = "default",
-    model: Annotated[str | None, typer.Option(help="Name to run under. [default: the command's name]")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Name to run under. [default: the command's name; with --resume, the live session's]"),
+    ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a session that is still active, unasked.")
     ] = False,
@@ -95,7 +100,7 @@ def execute(
         raise typer.Exit(127)
     name = model or PurePath(command[0]).name
     ask = not no_input and can_ask()
-    wish = Wish(project, task, phase, name, replace, resume, ask, command, give_up_after, quiet)
+    wish = Wish(project, task, phase, name, model is not None, replace, resume, ask, command, give_up_after, quiet)
     raise typer.Exit(asyncio.run(_Execution(wish).run(url, token)))
 
 
@@ -132,6 +137,10 @@ class _Execution:
                     else f"session {existing.id} ({existing.status}) is active; --replace to replace it"
                 )
                 return OURS
+            except OtherModelError as error:
+                existing = error.refusal.existing
+                say(f"session {existing.id} is left as it is: its model is {harmless(model_name(existing.model))}")
+                return OURS
             except SessioncastError as error:
                 say(explain(error))
                 return OURS
@@ -144,7 +153,9 @@ class _Execution:
         wish = self._wish
         task = await find_task(client, wish.project, wish.task)
         if wish.resume:
-            live = await live_session(client, task, wish.phase, wish.model)
+            live = await live_session(
+                client, task, wish.phase, wish.model, named=wish.model_named, decide=self._may_replace
+            )
             # The turn lasts until the final status is told: then nobody else can have taken the session over.
             attempt = await turn.enter_async_context(client.resumable(live, OPERATION, wait_s=WAIT_S))
             self._attempt = attempt

@@ -10,11 +10,24 @@ from sessioncast_shared.resources import Session
 Decide = Callable[[ModelChangeRequiresConfirmation], Awaitable[bool]]
 """Whether the active session that a refusal describes may be replaced."""
 
-_TRIES = 5
+TRIES = 5
+"""Of a replacement that others are faster with."""
 
 
 class ActiveSessionError(Exception):
     """The phase is held by a session that still works, and is left to it.
+
+    Attributes:
+        refusal: the server's, which describes that session.
+    """
+
+    def __init__(self, refusal: ModelChangeRequiresConfirmation) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+
+
+class OtherModelError(Exception):
+    """The session that would be resumed is another model's, and is left as it is.
 
     Attributes:
         refusal: the server's, which describes that session.
@@ -45,7 +58,7 @@ async def take_session(client: Client, task: str, phase: str, model: str, *, dec
         return (await client.sessions.start(task, phase, model, on_conflict="restart")).session
     except ModelChangeRequiresConfirmation as refusal:
         last = refusal
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         if last.existing.active and not await decide(last):
             raise ActiveSessionError(last)
         # What is confirmed is the session that was looked at; if it is another by now, it is looked at again.

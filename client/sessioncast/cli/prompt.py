@@ -26,7 +26,7 @@ def can_ask() -> bool:
 async def ask_to_replace(refusal: ModelChangeRequiresConfirmation) -> bool:
     """Whether the person says yes. The end of the input is a no; an export is made on the way if wanted."""
     if isinstance(refusal, SessionChanged):
-        say(_harmless(refusal.detail))
+        say(harmless(refusal.detail))
     _show(refusal.existing)
     while True:
         _write(f"{texts.CONFIRM}\n[y: replace it, N: leave it, e: export it to {_file(refusal.existing)} first] ")
@@ -88,7 +88,7 @@ def _show(existing: ExistingSession) -> None:
         "last activity": existing.last_activity_at.astimezone().isoformat(" ", "seconds"),
     }
     for name, fact in facts.items():
-        _write(f"  {name:<14} {_harmless(fact)}\n")
+        _write(f"  {name:<14} {harmless(fact)}\n")
 
 
 async def _export(refusal: ModelChangeRequiresConfirmation) -> None:
@@ -114,10 +114,10 @@ def _save(path: Path, document: dict[str, Any]) -> None:
 
 
 def _file(existing: ExistingSession) -> str:
-    return f"session-{_harmless(existing.id)}.json"
+    return f"session-{harmless(existing.id)}.json"
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """Names come from others; what moves a cursor or hides text is not passed on to the terminal."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 

@@ -8,8 +8,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from sessioncast.cli.connect import explain, say
+from sessioncast.cli.holding import TRIES, Decide, OtherModelError
 from sessioncast.cli.result import BadResultError, Result, take_result
 from sessioncast.client import Client
+from sessioncast.confirmation import ModelChangeRequiresConfirmation
 from sessioncast.errors import ResumeFailed, SessioncastError
 from sessioncast.resumable import Attempt
 from sessioncast.use import Use
@@ -35,10 +37,32 @@ class CommandFailedError(Exception):
     """The command's own failure: its id is not worth resuming unless it named one."""
 
 
-async def live_session(client: Client, task: str, phase: str, model: str) -> Session:
-    """The live session of the phase, whatever its model and status; a new one where there is none."""
-    found = await client.sessions.find(task, phase)
-    return found or (await client.sessions.start(task, phase, model)).session
+async def live_session(client: Client, task: str, phase: str, model: str, *, named: bool, decide: Decide) -> Session:
+    """The live session of the phase, whatever its status; a new one where there is none.
+
+    Args:
+        named: the model was asked for: a session of another is not resumed, but replaced, if that is so decided.
+
+    Raises:
+        OtherModelError: the session is another model's, and stays.
+        SessionChanged: others were faster each time.
+    """
+    found = None if named else await client.sessions.find(task, phase)
+    if found is not None:
+        return found
+    try:
+        return (await client.sessions.start(task, phase, model)).session
+    except ModelChangeRequiresConfirmation as refusal:
+        last = refusal
+    for _ in range(TRIES):
+        # Ended or not, there is something to resume in it.
+        if not await decide(last):
+            raise OtherModelError(last)
+        try:
+            return (await last.confirm()).session
+        except ModelChangeRequiresConfirmation as refusal:
+            last = refusal
+    raise last
 
 
 @asynccontextmanager
@@ -101,12 +125,23 @@ class Resumption:
         return self.code
 
     async def _take(self, use: Use, path: Path) -> None:
+        stopped = False
+        # In a thread: the disk may be slow, and signals must get through. What was read is gone from there, so that it
+        # is recorded first, also when one comes just now.
+        reading = asyncio.ensure_future(asyncio.to_thread(take_result, path))
+        while not reading.done():
+            try:
+                await asyncio.wait({reading})
+            except asyncio.CancelledError:
+                stopped = True
         try:
-            result = take_result(path)
+            result = reading.result()
         except BadResultError as error:
             say(f"what the command wrote to {_RESULT} is not understood: {error}")
-            result = Result()
-        if result.resume_failed is not None and not self._stopping():
+            result = error.rest or Result()
+            if error.rest is None:
+                use.doubt()
+        if result.resume_failed is not None and not (stopped or self._stopping()):
             raise ResumeFailed(result.resume_failed)
         usage = {} if result.usage is None else result.usage.model_dump()
         told = (result.provider_session_id, result.structure_fingerprint, *usage.values())
@@ -120,8 +155,12 @@ class Resumption:
                     )
             except SessioncastError as error:
                 say(f"what the provider told is not recorded: {explain(error)}")
+            except ValueError as error:  # half a character, a number that is none
+                say(f"what the provider told is not recorded: {str(error)!a}")
             except TimeoutError:
                 say(f"what the provider told is not recorded yet: no answer within {self._tell_s:g} s")
+        if stopped:
+            raise asyncio.CancelledError
         if self.code or self._stopping():
             raise CommandFailedError
 
