@@ -175,7 +175,7 @@ class Client:
         """An update that goes on where the last one ended, if that can be done; one of a session at a time.
 
         `async with` it: it gives an `Attempt`, whose `run` does the work. Entering waits for the turn and may raise
-        what `providers.resume` and `providers.open` do.
+        what `providers.resume` and `providers.open` do. Iterations that are open meanwhile are fenced out.
 
         Args:
             project_version: names the session; it is read again at the end.
@@ -214,6 +214,9 @@ class Client:
         look_s: float = 300.0,
     ) -> KeepFresh:
         """Keep the session's id from going stale, in the background, for as long as this `async with` lasts.
+
+        While a provider session with that id is open it is left alone. A `compact` that is not async runs in a thread,
+        and leaving waits for it, for at most `Limits.thread_s`.
 
         Args:
             compact: called with a `Use` whose `resume_id` is to be compacted, under a turn of its own, with the

@@ -77,8 +77,14 @@ class Attempt:
         """Call `function(use)`, once more for each `ResumeFailed` that it raises, as the server decides; its result.
 
         After `not_found` and `corrupted`, and when the server has seen enough failures, it is called with
-        `use.resume_id` None, to begin afresh, at once; before another try of the same id there is a wait. A function
-        that is not async is called in a thread.
+        `use.resume_id` None, to begin afresh, at once; before another try of the same id there is a wait.
+
+        Who returns after beginning afresh says that the provider has `use.provider_session_id`, unless he recorded
+        another: it is what the next one resumes. Where there was nothing to do, raise `ResumeFailed`.
+
+        A function that is not async is called in a thread, which nothing can stop: when this is cancelled, the
+        `async with` around it is left once the function has ended, after `Limits.thread_s` at the latest; what it
+        recorded until then counts.
 
         Raises:
             ResumeFailed: there was nothing to resume and it was raised all the same, or it was raised too often.
