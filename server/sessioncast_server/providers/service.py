@@ -263,7 +263,7 @@ def anybody(_: str) -> bool:
 def _changed(tx: WriteTx, use: Use, change: Change, *, revivable: bool) -> Use:
     at = max(tx.now, use.last_used_at)
     after = replace(use, **change.usage)
-    if use.state != ProviderState.ENDED:
+    if use.state != ProviderState.ENDED or change.new_id is not None:
         after = replace(after, last_used_at=at)
     if change.new_id is not None:
         after = replace(after, proved=True, is_resumable=True, resume_failure_count=0)
