@@ -138,6 +138,7 @@ class Histories(ProviderSteps, RuleBasedStateMachine):
         """Begin, without having asked what to resume."""
         chain = self._chain(number)
         known = [id_ for id_, owner in self.model.bound.items() if owner == chain.id]
+        proved = [row.provider_id for row in self.model.rows_of(chain.id) if row.proved]
         given = resumed = None
         match kind:
             case "given":
@@ -148,8 +149,8 @@ class Histories(ProviderSteps, RuleBasedStateMachine):
                 resumed = chain.head_id
             case "both":  # it was resumed already, and gave another id
                 given, resumed = self._new_id(), chain.head_id
-            case "some" if known:
-                resumed = known[which % len(known)]
+            case "some" if proved:  # an id that no provider is known to have nobody resumes
+                resumed = proved[which % len(proved)]
         self._open(
             chain,
             given=given,
