@@ -185,6 +185,8 @@ async def test_a_second_one_waits_for_the_first(runner: Runner, client: Client, 
     """Two at once in one session: the second runs when the first has ended, and resumes what it gave out."""
     a, b = given("A"), given("B")
     gate = tmp_path / "gate"
+    await client.projects.put(runner.project)
+    await client.tasks.create(runner.project, "T")  # titles are not unique: two that find none make one each
     async with (
         runner.command({"result": a, "wait": str(gate)}) as first,
         runner.command({"result": b}) as second,
