@@ -118,6 +118,7 @@ class Told:
             chain = model.chains[latest["session_id"]]
             if chain.head is not None and not chain.gone:
                 assert latest["ai_session_last_used_at"] == self.rows[chain.head]["last_used_at"]
+                assert latest["ai_session_created_at"] <= latest["ai_session_last_used_at"]
 
 
 def _get(api: Api, path: str, **params: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, bindparam, delete, func, insert, literal_column, select, tuple_, update
+from sqlalchemy import BigInteger, bindparam, delete, func, insert, literal_column, or_, select, tuple_, update
 
 from sessioncast_server.db.statement import Statement, Text
 from sessioncast_server.db.types import IdList, UtcTime, any_of
@@ -41,8 +41,13 @@ UPDATE = Statement(
 RENEW = Statement(update(_USE).where(_ID, _OPEN).values(renewals=_USE.c.renewals + 1))
 LINK = Statement(
     select(*_ALL)
-    .where(_SESSION, _USE.c.provider_session_id == bindparam("linked_id"), _USE.c.id != bindparam("but"))
-    # Attempts to resume an id have it too, until it is seen what becomes of them.
+    .where(
+        _SESSION,
+        _USE.c.provider_session_id == bindparam("linked_id"),
+        _USE.c.id != bindparam("but"),
+        # Attempts to resume an id have it too, until it is seen what becomes of them: they are nobody's link.
+        or_(_USE.c.proved, _USE.c.resumed_from.is_(None), _USE.c.resumed_from != _USE.c.provider_session_id),
+    )
     .order_by(_USE.c.proved.desc(), _USE.c.started_at.desc(), _USE.c.id.desc())
     .limit(1)
 )
