@@ -233,6 +233,7 @@ async def test_a_service_acts_for_its_users() -> None:
         headers = Headers({"Authorization": f"Bearer {token}", "X-User": user})
         principal = await authenticator.of_headers(headers)
         assert (principal.projects, principal.scopes) == (frozenset({"web"}), frozenset(scopes))
+        assert principal.bearer == (None if user == "svc" else "svc")
         return principal.sub
 
     assert await asked("ann", Scope.USERS_ACT) == "ann"

@@ -133,6 +133,13 @@ def once(tx: WriteTx, title: str, *, ticket: Ticket = TICKET, gate: Gate | None 
     return answer
 
 
+def test_a_service_has_keys_of_its_own() -> None:
+    """What a service asked for on behalf of a user is not answered to the user, nor the other way round."""
+    asked = {"user": "u", "method": "POST", "path": "/", "body": b"", "ttl_s": 3600}
+    tickets = {Ticket.of("key", **asked, bearer=bearer).id for bearer in (None, "svc", "other")}
+    assert len(tickets) == 3
+
+
 async def test_a_second_one_meanwhile_waits(store: Store) -> None:
     """While the first is under way the second waits, and then gets the first one's answer."""
     gate = Gate()

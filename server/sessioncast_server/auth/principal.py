@@ -28,12 +28,14 @@ class Principal:
         projects: ids of the projects that exist for this principal; None for all.
         scopes: rights, as texts: those we do not know are kept and mean nothing.
         expires_at: Unix seconds after which the token is worth nothing; None: never.
+        bearer: whose token it is, where that is another one who acts for `sub`.
     """
 
     sub: str
     projects: frozenset[str] | None
     scopes: frozenset[str]
     expires_at: float | None = None
+    bearer: str | None = None
 
     def may_see(self, project_id: str) -> bool:
         """Whether the project exists for this principal; if not, all that is in it is «not found»."""

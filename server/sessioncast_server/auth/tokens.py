@@ -156,7 +156,7 @@ def _acting(principal: Principal, user: str | None) -> Principal:
     if user is None or (name := _named(user)) == principal.sub:
         return principal
     principal.require(Scope.USERS_ACT)
-    return replace(principal, sub=name)
+    return replace(principal, sub=name, bearer=principal.sub)
 
 
 def _named(user: str) -> str:

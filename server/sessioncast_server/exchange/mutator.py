@@ -73,6 +73,7 @@ class Mutator:
         return Ticket.of(
             key,
             user=call.principal.sub,
+            bearer=call.principal.bearer,
             method=call.request.method,
             path=f"{path}#{part}" if part else path,
             body=call.raw,

@@ -74,15 +74,20 @@ class Ticket:
     ttl_s: float
 
     @classmethod
-    def of(cls, key: str, *, user: str, method: str, path: str, body: bytes, ttl_s: float) -> "Ticket":
+    def of(
+        cls, key: str, *, user: str, method: str, path: str, body: bytes, ttl_s: float, bearer: str | None = None
+    ) -> "Ticket":
         """The ticket of a request.
+
+        Args:
+            bearer: who acts for the user; a service's keys are not its users' own.
 
         Raises:
             Problem: 422, when the key is empty, over 200 characters or not visible ASCII.
         """
         if not (0 < len(key) <= 200 and all("!" <= character <= "~" for character in key)):
             raise invalid("Idempotency-Key", "must be 1 to 200 visible ASCII characters")
-        whole = orjson.dumps([user, method, path, key])
+        whole = orjson.dumps([user, method, path, key] if bearer is None else [user, method, path, key, bearer])
         return cls(hashlib.sha256(whole).hexdigest(), hashlib.sha256(body).hexdigest(), ttl_s)
 
 

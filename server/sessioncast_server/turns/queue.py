@@ -54,7 +54,8 @@ class Queue:
         key = call.request.headers.get("idempotency-key")
         place_id = str(uuid.uuid4())
         if key is not None:
-            place_id = str(uuid.uuid5(_PLACES, "\n".join((call.principal.sub, call.request.scope["path"], key))))
+            asker = (call.principal.sub, call.principal.bearer or "")
+            place_id = str(uuid.uuid5(_PLACES, "\n".join((*asker, call.request.scope["path"], key))))
         loop = asyncio.get_running_loop()
         ends = loop.time() + wait_s
         try:
