@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -135,7 +136,7 @@ def once(tx: WriteTx, title: str, *, ticket: Ticket = TICKET, gate: Gate | None 
 
 def test_a_service_has_keys_of_its_own() -> None:
     """What a service asked for on behalf of a user is not answered to the user, nor the other way round."""
-    asked = {"user": "u", "method": "POST", "path": "/", "body": b"", "ttl_s": 3600}
+    asked: dict[str, Any] = {"user": "u", "method": "POST", "path": "/", "body": b"", "ttl_s": 3600}
     tickets = {Ticket.of("key", **asked, bearer=bearer).id for bearer in (None, "svc", "other")}
     assert len(tickets) == 3
 
