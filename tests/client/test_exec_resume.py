@@ -1,7 +1,6 @@
 """`sessioncast exec --resume` with real commands, against a real node."""
 
 import json
-import os
 import re
 import signal
 import sys
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 
 from sessioncast import Client, ProviderState, SessionBeingModified, Usage
-from sessioncast.cli.result import BadResultError, Result, parse_result, take_result
 from sessioncast_shared import texts
 from support.command import Command
 from support.node import NodeFactory, NodeProcess
@@ -301,40 +299,6 @@ async def test_resuming_and_replacing_exclude_each_other(tmp_path: Path) -> None
     assert "not both" in command.err
 
 
-@pytest.mark.parametrize(
-    ("text", "result"),
-    [
-        ("", Result()),
-        ("  \n", Result()),
-        (" an-id \n", Result(provider_session_id="an-id")),
-        ('{"provider_session_id": "x", "more": 1}', Result(provider_session_id="x")),
-        ('{"usage": {"tokens": 1}}', Result(usage=Usage(tokens=1))),
-        ('{"resume_failed": "corrupted"}', Result.model_validate({"resume_failed": "corrupted"})),
-    ],
-)
-def test_results_are_a_line_or_an_object(text: str, result: Result) -> None:
-    """One line is an id, an object is what it says, nothing is nothing."""
-    assert parse_result(text) == result
-
-
-@pytest.mark.parametrize("text", ["a\nb", "{", '{"resume_failed": "tired"}', '{"provider_session_id": 7}'])
-def test_other_results_are_refused(text: str) -> None:
-    """Nothing is guessed."""
-    with pytest.raises(BadResultError):
-        parse_result(text)
-
-
-def test_a_result_is_taken_once_and_within_bounds(tmp_path: Path) -> None:
-    """What one run left does not count for the next; too much, or what is no text, is refused."""
-    path = tmp_path / "result"
-    path.write_text("id")
-    assert (take_result(path), take_result(path)) == (Result(provider_session_id="id"), Result())
-    for raw in (b"x" * (2**20 + 1), b"\xff"):
-        path.write_bytes(raw)
-        with pytest.raises(BadResultError):
-            take_result(path)
-
-
 @pytest.mark.parametrize("result", ["id\nand more", '{"a":' * 100_000, "\x00", '{"provider_session_id": "\\ud800"}'])
 async def test_a_result_that_is_not_understood_leaves_the_head(runner: Runner, client: Client, result: str) -> None:
     """It may have named an id: the one that was made for it is not offered, what was resumable before still is."""
@@ -423,27 +387,3 @@ async def test_a_person_may_begin_afresh_with_another_model(
     else:
         assert (code, old.replaced_by) == (125, None)
         assert await newest_id(client, runner.session) == a
-
-
-def test_only_regular_files_are_read(tmp_path: Path) -> None:
-    """A pipe that nobody writes to is not waited for, and is gone for the next run; nor is a folder read."""
-    pipe, folder = tmp_path / "pipe", tmp_path / "folder"
-    os.mkfifo(pipe)
-    folder.mkdir()
-    for path in (pipe, folder):
-        with pytest.raises(BadResultError):
-            take_result(path)
-    assert not pipe.exists()
-
-
-def test_what_is_right_beside_wrong_parts_is_told() -> None:
-    """Totals and fingerprints may be wrong by themselves; a wrong id, or reason, leaves nothing to go by."""
-    for text, rest in (
-        ('{"provider_session_id": "x", "usage": 7, "structure_fingerprint": [1]}', Result(provider_session_id="x")),
-        ('{"usage": {"tokens": "a"}}', Result()),
-        ('{"provider_session_id": 7, "usage": {"tokens": 1}}', None),
-        ('{"provider_session_id": "x", "resume_failed": "tired"}', None),
-    ):
-        with pytest.raises(BadResultError) as caught:
-            parse_result(text)
-        assert caught.value.rest == rest

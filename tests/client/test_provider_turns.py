@@ -15,7 +15,9 @@ from support.waiting import DEADLINE_S
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     """A node for all tests of this file, each in a project of its own."""
-    with NodeProcess(tmp_path_factory.mktemp("node"), port=free_port(), env={}, arguments=()) as started:
+    # A place that is not given up is in the way of others for longer than a test may take.
+    env = {"SESSIONCAST_WAITER_LEASE_S": "600"}
+    with NodeProcess(tmp_path_factory.mktemp("node"), port=free_port(), env=env, arguments=()) as started:
         yield started
 
 
@@ -126,7 +128,7 @@ async def test_a_branch_waits_for_nobody(client: Client) -> None:
 
 
 async def test_who_stops_waiting_gives_its_place_up(client: Client) -> None:
-    """Cancelled in the queue, it is let go at once; who came later is next, long before a lost place would lapse."""
+    """Cancelled in the queue, it is let go at once; who came later is next, and waits for no lease."""
     session = await a_session(client)
     holder = client.resumable(session)
     await holder.__aenter__()
