@@ -13,7 +13,7 @@ from support.node import NodeFactory
 from support.provider import Call, Habits, Provider, Work
 
 _PROJECT = "many"
-_SESSIONS = 12
+_SESSIONS = 8
 _PROGRAMS = 2
 """That update one session; each waits for the other's turn to end."""
 _UPDATES = 7
@@ -143,7 +143,7 @@ def told(line: AuditEntry) -> tuple[str, str, str]:
 async def test_usable_ids_are_resumed(node_factory: NodeFactory, database_url: str, tmp_path: Path) -> None:
     """Of the ids that the provider still has more than 95 % are resumed; every update is done, and the audit tells how.
 
-    Two programs update each of twelve sessions as fast as they can, and compact it now and then.
+    Two programs update each of eight sessions as fast as they can, and compact it now and then.
     """
     node = await node_factory(env={"SESSIONCAST_DATABASE_URL": database_url})
     async with Client(node.url) as client:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from sessioncast_server.transports.outlet import OutletTerms
 from sessioncast_server.transports.ssestream import SseStream
 from support.api import bearer
 from support.lanes import EVENTS, LANES, Lane, Wire, lanes, websocket_wire, wire
@@ -244,3 +246,15 @@ async def test_a_server_without_the_offer_serves_the_same(fast: Lane) -> None:
     gone.set()
     await serving
     await empty(fast)
+
+
+async def test_who_left_while_a_place_was_made_is_told_nothing() -> None:
+    """On a transport that is closed a stream takes nothing, and raises nothing."""
+    loop = asyncio.get_running_loop()
+    here, there = socket.socketpair()
+    with there:
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=here)
+        stream = SseStream(transport, set(), OutletTerms())
+        transport.abort()
+        assert stream.feed_all([b"a", b"b"]) is False
+        assert not stream.full

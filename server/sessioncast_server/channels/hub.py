@@ -157,8 +157,12 @@ class Hub:
         subscriber = Subscriber(channel, group, sink, wants_snapshots=wish.snapshot != "never")
         group.size += 1
         channel.subscribers.add(subscriber)
-        if not self._attendant.open_at_once(subscriber, wish):
-            self._attend(subscriber, partial(self._attendant.open, subscriber, wish))
+        try:
+            if not self._attendant.open_at_once(subscriber, wish):
+                self._attend(subscriber, partial(self._attendant.open, subscriber, wish))
+        except BaseException:
+            subscriber.leave()  # nobody else knows of it yet
+            raise
         return subscriber
 
     async def watch(self, name: str) -> Watch:

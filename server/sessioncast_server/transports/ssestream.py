@@ -66,7 +66,9 @@ class SseStream(Outlet):
         return not self.full
 
     def feed_all(self, parts: Sequence[bytes]) -> bool:
-        """Write all of it at once."""
+        """Write all of it at once, unless the client left while its place was made: then there is nothing to say."""
+        if self.transport.is_closing():
+            return False
         self.transport.write(b"".join(parts))
         return not self.full
 

@@ -61,6 +61,8 @@ class _Sink:
         return not stream.full
 
     def feed_all(self, parts: Sequence[bytes]) -> bool:
+        if self._stream.transport.is_closing():
+            return False  # as of an event stream
         return self.feed(b"".join(parts))
 
     @property
