@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import random
 import sqlite3
-from collections.abc import Sequence
 
 import pytest
 
@@ -16,9 +15,8 @@ from sessioncast_server.channels.janitor import trim
 from sessioncast_server.channels.subscriber import State
 from sessioncast_server.db.errors import UnavailableError
 from sessioncast_server.jobs.rotation import rotate_now
-from sessioncast_server.transports.wsframes import WebSocketFraming
 from sessioncast_shared.position import Position
-from support.hubs import ALL, Rig, subscriber_of
+from support.hubs import Rig, subscriber_of
 from support.sink import RecordingSink
 from support.waiting import until
 
@@ -386,22 +384,3 @@ async def test_churn_leaves_nothing_behind(rig: Rig, seed: int) -> None:
     assert head.offset > 0
     assert hub.subscribers == channel.holders == len(channel.groups) == len(channel.parked) == 0
     await until(lambda: len(hub._tasks) <= idle, f"tasks to end: {hub._tasks}")
-
-
-class _LeftSink(RecordingSink):
-    """Its client left while its place was being made."""
-
-    def feed_all(self, parts: Sequence[bytes]) -> bool:
-        raise RuntimeError("the transport is closed")
-
-
-async def test_a_stream_that_cannot_be_begun_leaves_no_place_behind(rig: Rig) -> None:
-    """Whatever the sink's fault is, the channel is let go of as if it had never been there."""
-    hub = await rig.node()
-    await rig.task()
-    follower = await rig.follower(hub)
-    channel = subscriber_of(follower).channel
-    before = (channel.holders, len(channel.subscribers))
-    with pytest.raises(RuntimeError, match="closed"):
-        await hub.join("p", ALL, WebSocketFraming("left"), _LeftSink(), Wish(await rig.head()))
-    assert (channel.holders, len(channel.subscribers)) == before
