@@ -295,7 +295,7 @@ def test_whatever_is_done_the_chain_is_right(node: ClockedNode) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=15,
+            max_examples=8,
             stateful_step_count=40,
             deadline=None,
             database=None,

@@ -76,13 +76,17 @@ async def test_five_iterations(client: Client, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)  # half a minute where nobody else works
-async def test_ten_tasks_at_once(client: Client, tmp_path: Path) -> None:
-    """Ten tasks of 30 to 50 iterations each, without a pause and in parallel, meet no «already in use», and add up."""
+async def test_ten_tasks_at_once(client: Client, database_url: str, tmp_path: Path) -> None:
+    """Ten tasks of 30 to 50 iterations each, without a pause and in parallel, meet no «already in use», and add up.
+
+    On PostgreSQL a fifth of that: what is there to be met is met in it, and the provider's processes take their time.
+    """
+    fewest, most = _ITERATIONS if database_url.startswith("sqlite") else (6, 10)
     chance = random.Random(1104)
     provider = Provider(tmp_path / "provider", Habits(lock_s=2))
 
     def some() -> list[Work]:
-        count = chance.randint(*_ITERATIONS)
+        count = chance.randint(fewest, most)
         return [Work(prompt_tokens=chance.randint(1_000, 90_000), turns=chance.randint(1, 4)) for _ in range(count)]
 
     async with client:
