@@ -4,29 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from sessioncast_server.db.migrate import migrate
 from support.api import ALL_SCOPES, Api
 from support.chains import FLAG
-from support.postgres import fresh_database
-from support.serving import served
+from support.serving import served_on
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
-def _url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('providers')}/x.db"
-        migrate(url)
-        yield url
-    else:
-        with fresh_database(request.getfixturevalue("postgres").url) as url:
-            migrate(url)
-            yield url
-
-
-@pytest.fixture(scope="session")
-def api(_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """Requests with all rights to a node that looks often for leases and turns."""
-    with served(tmp_path_factory.mktemp("node"), _url) as found:
+    with served_on(request, tmp_path_factory) as found:
         yield found
 
 

@@ -4,9 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from sessioncast_server.db.migrate import migrate
 from support.api import SECRET, Api
 from support.node import NodeProcess
 from support.ports import free_port
+from support.postgres import fresh_database
 
 LIVELY = {
     "SESSIONCAST_LEASE_LOOK_S": "0.05",
@@ -33,3 +37,19 @@ def served(folder: Path, database_url: str, **env: str) -> Iterator[Api]:
             yield api
     finally:
         node.stop()
+
+
+@contextmanager
+def served_on(request: pytest.FixtureRequest, factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """The same on a new database of the kind that the fixture's parameter names: `sqlite` or `postgresql`."""
+    folder = factory.mktemp("node")
+    if request.param == "sqlite":
+        url = f"sqlite:///{folder}/x.db"
+        migrate(url)
+        with served(folder, url) as found:
+            yield found
+    else:
+        with fresh_database(request.getfixturevalue("postgres").url) as url:
+            migrate(url)
+            with served(folder, url) as found:
+                yield found
