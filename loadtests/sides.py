@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from crowd.tree import free_port
 from sessioncast_server.db.migrate import migrate
 
 _RIVALS = Path(__file__).parent / "rivals"
@@ -62,7 +63,7 @@ def fastapi_sqlmodel(folder: Path, *, database_url: str | None = None) -> Iterat
 
 @contextmanager
 def _serve(name: str, url: str, command: list[str], folder: Path, *, bulk: bool) -> Iterator[Side]:
-    port = _free_port()
+    port = free_port()
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith(("SESSIONCAST_", "AGENT_SESSION_"))
     }
@@ -97,9 +98,3 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -14,6 +15,11 @@ import psutil
 SERVER_CORE, GENERATOR_CORE = 0, 1
 _START_S = 30.0
 _STOP_S = 10.0
+# Below the range of outgoing connections and of ports that are asked for as 0 (32768 up on Linux): one of those would
+# be on the port before the server, which would not start, and a stranger would be measured in its place.
+_PORTS = range(20_000, 32_000)
+_PORT_TRIES = 200
+_choice = random.SystemRandom()  # whoever seeded the other one must not choose the same ports in each process
 
 
 class Tree:
@@ -49,10 +55,21 @@ def pin(core: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on at this moment, and that the kernel gives to nobody before a server is there.
+
+    Raises:
+        OSError: none was found.
+    """
+    for _ in range(_PORT_TRIES):
+        port = _choice.choice(_PORTS)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closing connections bar no server
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise OSError(f"no free port between {_PORTS.start} and {_PORTS.stop}")
 
 
 @contextlib.contextmanager
