@@ -56,6 +56,10 @@ _KINDS = {
 }
 
 
+MESSAGE_DELTA = "message.delta"
+"""A piece of an answer that is being given. Not an `EventType`: it is ephemeral, has no position and is in no log."""
+
+
 class Event(BaseModel):
     """One committed change. `data` is the whole resource, except for output: `{first, last, chunks}`."""
 
