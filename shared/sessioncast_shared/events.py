@@ -36,6 +36,12 @@ class EventType(StrEnum):
     PROVIDER_UPDATED = "provider_session.updated"
     PROVIDER_ENDED = "provider_session.ended"
     RESUME_FAILED = "provider_session.resume_failed"
+    THREAD_CREATED = "thread.created"
+    THREAD_DELETED = "thread.deleted"
+    THREAD_PRUNED = "thread.pruned"
+    THREAD_QUARANTINED = "thread.quarantined"
+    MESSAGE_CREATED = "message.created"
+    MESSAGE_POPPED = "message.popped"
     VERSION_CREATED = "version.created"
     VERSION_UPDATED = "version.updated"
     MODEL_REGISTERED = "model.registered"
@@ -53,6 +59,8 @@ _KINDS = {
     EventType.PROVIDER_UPDATED: Kind.PROVIDER,
     EventType.PROVIDER_ENDED: Kind.PROVIDER,
     EventType.RESUME_FAILED: Kind.PROVIDER,
+    EventType.MESSAGE_CREATED: Kind.THREAD,
+    EventType.MESSAGE_POPPED: Kind.THREAD,
 }
 
 
