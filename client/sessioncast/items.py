@@ -7,6 +7,7 @@ from typing import Any, Literal
 from sessioncast_shared.events import Event
 from sessioncast_shared.providers import ProviderSession
 from sessioncast_shared.resources import Session, Task
+from sessioncast_shared.threads import Message, Thread
 
 OpenState = Literal["resumed", "snapshot", "gap"]
 
@@ -38,17 +39,22 @@ class OtherResource:
     data: dict[str, Any]
 
 
+Shown = Task | Session | ProviderSession | Thread | Message | OtherResource
+"""What a snapshot holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The present state of everything the filter covers; it replaces whatever was known before.
 
     Attributes:
         resources: tasks, live sessions, heads of their chains and others; no output, but each session's `output_seq`.
+            Where the filter names threads, those too, each with its messages.
         position: events after it are still to come, those up to it are in the snapshot.
         too_large: there are too many to send; `resources` is empty and what is there is read from the paths in `read`.
     """
 
-    resources: tuple[Task | Session | ProviderSession | OtherResource, ...]
+    resources: tuple[Shown, ...]
     position: str
     too_large: bool = False
     read: tuple[str, ...] = ()
@@ -67,6 +73,16 @@ class Snapshot:
     def provider_sessions(self) -> list[ProviderSession]:
         """The heads of the live sessions' chains."""
         return [resource for resource in self.resources if isinstance(resource, ProviderSession)]
+
+    @property
+    def threads(self) -> list[Thread]:
+        """The threads that the filter names."""
+        return [resource for resource in self.resources if isinstance(resource, Thread)]
+
+    @property
+    def messages(self) -> list[Message]:
+        """Their messages, each thread's in its order."""
+        return [resource for resource in self.resources if isinstance(resource, Message)]
 
 
 @dataclass(frozen=True, slots=True)

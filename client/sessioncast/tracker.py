@@ -5,11 +5,12 @@ from typing import Any, Literal, cast
 from sessioncast.decode import validated
 from sessioncast.errors import ProtocolError
 from sessioncast.frames import Events, Frame, Goodbye, Moved, Ready, ResyncNotice, SnapshotPage
-from sessioncast.items import Item, Opened, OpenState, OtherResource, Resync, Snapshot
+from sessioncast.items import Item, Opened, OpenState, OtherResource, Resync, Shown, Snapshot
 from sessioncast_shared.events import Event
 from sessioncast_shared.position import BadPositionError, Position
 from sessioncast_shared.providers import ProviderSession
 from sessioncast_shared.resources import Session, Task
+from sessioncast_shared.threads import Message, Thread
 
 SnapshotWish = Literal["auto", "always", "never"]
 
@@ -103,7 +104,7 @@ class Tracker:
         snapshot = Snapshot(resources, frame.position, frame.read is not None, frame.read or ())
         return [(snapshot, frame.position)]
 
-    def _resource(self, page: Any) -> Task | Session | ProviderSession | OtherResource:
+    def _resource(self, page: Any) -> Shown:
         match page:
             case {"kind": "task", "data": data}:
                 return validated(Task, data, self._url)
@@ -111,6 +112,10 @@ class Tracker:
                 return validated(Session, data, self._url)
             case {"kind": "provider", "data": data}:
                 return validated(ProviderSession, data, self._url)
+            case {"kind": "thread", "data": data}:
+                return validated(Thread, data, self._url)
+            case {"kind": "message", "data": data}:
+                return validated(Message, data, self._url)
             case {"kind": str(kind), "data": dict(data)}:
                 return OtherResource(kind, data)
         raise ProtocolError(self._url, "a snapshot of something that is no resource")

@@ -7,6 +7,7 @@ import pytest
 from sessioncast import Event, Opened, ProtocolError, Resync, Snapshot, Task
 from sessioncast.frames import Events, Frame, Moved, Ready, ResyncNotice, SnapshotPage
 from sessioncast.tracker import SnapshotWish, Tracker
+from sessioncast_shared.threads import Message, Thread
 
 TASK = {
     "id": "t",
@@ -15,6 +16,26 @@ TASK = {
     "version": 1,
     "created_at": "2026-01-01T00:00:00Z",
     "updated_at": "2026-01-01T00:00:00Z",
+}
+
+THREAD = {
+    "id": "h",
+    "project_id": "p",
+    "user": "u",
+    "version": 3,
+    "message_seq": 2,
+    "message_count": 1,
+    "created_at": "2026-01-01T00:00:00Z",
+    "last_activity_at": "2026-01-01T00:00:00Z",
+    "expires_at": "2026-01-08T00:00:00Z",
+}
+MESSAGE = {
+    "id": "m",
+    "thread_id": "h",
+    "seq": 2,
+    "role": "user",
+    "content": {"role": "user", "content": "hi"},
+    "created_at": "2026-01-01T00:00:00Z",
 }
 
 
@@ -67,12 +88,21 @@ def test_a_snapshot_is_whole_or_nothing() -> None:
     assert take(place, ready("gap", "e:7"), page, Moved("e:7")) == [Opened("gap", position="e:7")]
     assert place.position == "old:5"
     place.connecting()
-    last = SnapshotPage([{"kind": "thread", "data": {"id": "h"}}], "e:8", more=False)
+    last = SnapshotPage([{"kind": "poem", "data": {"id": "h"}}], "e:8", more=False)
     _, snapshot = take(place, ready("gap"), page, last)
     assert isinstance(snapshot, Snapshot)
     assert snapshot.tasks == [Task.model_validate(TASK)]
     assert [type(resource).__name__ for resource in snapshot.resources] == ["Task", "OtherResource"]
     assert snapshot.position == place.position == "e:8"
+
+
+def test_a_snapshot_of_a_thread_holds_its_messages() -> None:
+    """Threads and messages are resources of their own kinds, told apart from the others."""
+    last = SnapshotPage([{"kind": "thread", "data": THREAD}, {"kind": "message", "data": MESSAGE}], "e:8", more=False)
+    _, snapshot = take(tracker(), ready("snapshot"), last)
+    assert snapshot.threads == [Thread.model_validate(THREAD)]
+    assert snapshot.messages == [Message.model_validate(MESSAGE)]
+    assert snapshot.resources == (*snapshot.threads, *snapshot.messages)
 
 
 def test_a_snapshot_may_lead_back() -> None:
