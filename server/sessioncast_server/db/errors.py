@@ -1,5 +1,6 @@
 """What can go wrong between a service and its database, whatever the backend."""
 
+from collections.abc import Hashable
 from typing import Literal
 
 
@@ -29,11 +30,13 @@ class LockTimeoutError(DatabaseError):
 
     Attributes:
         of: what is locked: a `row` that is to be changed, or something `else` that nobody outside knows of.
+        key: equal for those who waited for the same lock, where one alone can have it; None: nobody says.
     """
 
-    def __init__(self, detail: str = "", *, of: Literal["row", "else"] = "row") -> None:
+    def __init__(self, detail: str = "", *, of: Literal["row", "else"] = "row", key: Hashable | None = None) -> None:
         super().__init__(detail)
         self.of = of
+        self.key = key
 
 
 class ConflictError(DatabaseError):

@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 from sessioncast_server.broker.base import Announcement
 from sessioncast_server.db.database import Appender, CommitListener, Written
 from sessioncast_server.db.errors import CommitUnknownError, DatabaseError, LockTimeoutError, UnavailableError
+from sessioncast_server.db.lines import Lines, Place
 from sessioncast_server.db.pools import PoolLimits, PoolMeter, PoolName, unmetered
 from sessioncast_server.db.postgres_link import PostgresLink
 from sessioncast_server.db.transaction import ReadTx, WriteTx
@@ -29,8 +30,8 @@ class PostgresDatabase:
     Args:
         url: `postgresql://…`.
         write_threads, read_threads: connections for each; the hub has one more.
-        queue_max: calls that may wait in each pool; one more is refused.
-        lock_timeout_s: seconds to wait for a row, attempts and pauses together.
+        queue_max: calls that may wait in each pool, and in lines for locks; one more is refused.
+        lock_timeout_s: seconds to wait for a row: attempts, pauses and standing in line together.
         write_deadline_s, read_deadline_s: seconds a call may take, waiting included; then its socket is shut.
         connect_timeout_s: seconds to wait for a connection to the server.
         pool_wait_s: seconds to wait for one of the pool's.
@@ -64,6 +65,8 @@ class PostgresDatabase:
         self._pool_wait_s = pool_wait_s
         self._idle_s = idle_s
         self._meter = meter
+        self._lines = Lines(queue_max)
+        self._patient, self._patient_max = 0, write_threads // 2
         self.log_went_back = False
 
     async def open(self, listener: CommitListener) -> None:
@@ -86,33 +89,59 @@ class PostgresDatabase:
     async def write(self, fn: Callable[Concatenate[WriteTx, P], T], /, *args: P.args, **kwargs: P.kwargs) -> Written[T]:
         """Run `fn(tx, …)` on one of the writing connections.
 
-        A lock is waited for in the database for a moment, in turn with others. Whoever has not got it by then asks
-        again and again without waiting, with growing pauses in which no connection is kept: those who wait for a task
-        that somebody keeps must not keep those waiting who want another one.
+        A lock is waited for in the database for a moment, in turn with others. Those who have not got it by then stand
+        in line for it, without a connection; the first of a line asks again and again, and who is served makes way for
+        the next. No more than half of the connections are kept by first ones who wait for a moment each time; the first
+        ones of further lines ask without waiting, with growing pauses: those who wait for a task that somebody keeps
+        must not keep those waiting who want another one.
         """
         loop = asyncio.get_running_loop()
-        ends = loop.time() + self._lock_timeout_s
-        waited_s, tries = 0.0, 0
-        while True:
-            began = loop.time()
-            try:
-                job = partial(self._write, partial(_called, fn, args, kwargs), patient=tries == 0)
-                written: Written[T] = await self._writers.run(job)
-                break
-            except LockTimeoutError as error:
-                tries += 1
-                left_s = ends - loop.time()
-                if left_s <= 0:
-                    if error.of == "row":
-                        raise
-                    raise UnavailableError("busy", str(error)) from error
-                pause_s = random.uniform(0, min(_LOCK_PAUSE_S * 2**tries, _LOCK_PAUSE_MAX_S))  # noqa: S311  spreads rivals
-                await asyncio.sleep(min(pause_s, left_s))
-                waited_s += loop.time() - began
+        began = asked = loop.time()
+        ends = began + self._lock_timeout_s
+        job = partial(_called, fn, args, kwargs)
+        place, tries, paused = Place(self._lines), 0, 0
+        try:
+            while True:
+                asked = loop.time()
+                try:
+                    written: Written[T] = await self._ask(job, place, again=tries > 0)
+                    break
+                except LockTimeoutError as error:
+                    tries += 1
+                    if place.move(error.key):
+                        paused = 0
+                    if not await self._next_try(place, ends, paused):
+                        if error.of == "row":
+                            raise
+                        raise UnavailableError("busy", str(error)) from error
+                    paused += 1
+        finally:
+            place.leave()
         if tries:
-            waited_s += written.effort.waited_s
+            waited_s = asked - began + written.effort.waited_s
             written = replace(written, effort=replace(written.effort, contended=True, waited_s=waited_s))
         return written
+
+    async def _ask(self, job: Callable[[WriteTx], T], place: Place, *, again: bool) -> Written[T]:
+        """One try: the first one is patient, a later one while few are."""
+        kept = again and place.key is not None and self._patient < self._patient_max
+        self._patient += kept
+        try:
+            patient = kept or not again
+            return cast("Written[T]", await self._writers.run(partial(self._write, job, patient=patient)))
+        finally:
+            self._patient -= kept
+
+    async def _next_try(self, place: Place, ends: float, paused: int) -> bool:
+        """Wait for what comes before another try; whether there is time for one."""
+        loop = asyncio.get_running_loop()
+        left_s = ends - loop.time()
+        if left_s <= 0 or not await place.first(left_s):
+            return False
+        if place.key is None or self._patient >= self._patient_max:
+            pause_s = random.uniform(0, min(_LOCK_PAUSE_S * 2**paused, _LOCK_PAUSE_MAX_S))  # noqa: S311  spreads rivals
+            await asyncio.sleep(min(pause_s, max(0.0, ends - loop.time())))
+        return True
 
     async def read(self, fn: Callable[Concatenate[ReadTx, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn(tx, …)` on one snapshot."""

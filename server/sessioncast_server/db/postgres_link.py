@@ -59,10 +59,12 @@ class _Ending:
 
     Attributes:
         began: when the function had run and its events were appended; 0 before.
+        channels: whose counters it takes last of all.
         sent: whether a COMMIT of changes may have reached the server.
     """
 
     began: float = 0.0
+    channels: tuple[str, ...] = ()
     sent: bool = False
 
     def meaning(self, error: Exception, *, lost: bool) -> Exception:
@@ -71,7 +73,7 @@ class _Ending:
         if self.sent and lost:
             return CommitUnknownError(str(error.__cause__ or error))
         if self.began and isinstance(translated, LockTimeoutError):
-            return LockTimeoutError(str(error), of="else")  # the counter of the log
+            return LockTimeoutError(str(error), of="else", key=("log", *self.channels))  # the counter of the log
         return translated
 
 
@@ -203,6 +205,7 @@ class PostgresLink:
                 tx = WriteTx(cursor, POSTGRESQL, translate, spawn=wire.cursor, wait=wire.sync, patient=patient)
                 value = fn(tx)
                 ending.began = time.monotonic()
+                ending.channels = tuple(sorted({event.channel for event in tx.staged}))
                 appended = self._appender.append(tx)
                 for statement, params in tx.closing:
                     tx.send(statement, **params)

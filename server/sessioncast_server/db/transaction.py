@@ -266,14 +266,18 @@ class WriteTx(ReadTx):
         """Lock a row that somebody else has. Read it again afterwards.
 
         Raises:
-            LockTimeoutError: it was kept for too long.
+            LockTimeoutError: it was kept for too long; its `key` is the lock and what it was asked with.
         """
         self.contended = True
+        key = (lock, *sorted(params.items()))
         if not self._patient:
-            raise LockTimeoutError("somebody else has it")
+            raise LockTimeoutError("somebody else has it", key=key)
         began = time.monotonic()
         try:
             self.one(lock.waiting, **params)
+        except LockTimeoutError as error:
+            error.key = key
+            raise
         finally:
             self.waited_s += time.monotonic() - began
         self.now = datetime.now(UTC)  # what is written now was not done when the waiting began
