@@ -79,7 +79,7 @@ class Tally:
     @property
     def listener(self) -> Listener:
         """What to start a broker with."""
-        return Listener(self._announced, lambda _: self.flowing.set())
+        return Listener(self._announced, lambda _: self.flowing.set(), lambda _: None)
 
     def _announced(self, announcement: Announcement) -> None:
         if announcement.first != self._last + 1:
@@ -308,7 +308,7 @@ async def _tick(ticks: list[Tick]) -> None:
 
 
 def _inbox(tally: Tally) -> Inbox:
-    inbox = Inbox(max_bytes=LIMITS.announce_max_bytes, hooks=RedisHooks())
+    inbox = Inbox(node="reader", max_bytes=LIMITS.announce_max_bytes, hooks=RedisHooks())
     inbox.wanted.add(CHANNEL)
     inbox.open(tally.listener)
     return inbox

@@ -47,7 +47,10 @@ def make_broker(settings: Settings, metrics: Metrics) -> Broker:
         queue_bytes=settings.announce_queue_bytes,
         backoff_cap_s=settings.redis_backoff_cap_s,
     )
-    hooks = RedisHooks(dropped=lambda _, count: metrics.announce_failures.inc(count))
+    hooks = RedisHooks(
+        dropped=lambda _, count: metrics.announce_failures.inc(count),
+        hushed=lambda reason, count: metrics.whispers_dropped.labels(reason).inc(count),
+    )
     return RedisBroker(settings.redis_url, limits=limits, hooks=hooks)
 
 

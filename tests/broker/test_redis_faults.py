@@ -310,7 +310,7 @@ async def test_a_failing_listener_does_not_stop_the_hearing(stack: AsyncExitStac
 
     ear = Ear()
     broker = RedisBroker(own_valkey.url, limits=LIMITS)
-    await broker.start(Listener(fail_first, ear.listener.doubtful))
+    await broker.start(Listener(fail_first, ear.listener.doubtful, ear.listener.whispered))
     stack.push_async_callback(broker.close)
     broker.listen(channel)
     await ear.flowing(channel)

@@ -17,6 +17,7 @@ PROMISED = {
     "sessioncast_commit_seconds",
     "sessioncast_commit_group_size",
     "sessioncast_announce_failures",
+    "sessioncast_whispers_dropped",
     "sessioncast_channel_lag",
     "sessioncast_subscribers",
     "sessioncast_deliveries",

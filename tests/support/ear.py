@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from sessioncast_server.broker.base import Announcement, Listener, Route
+from sessioncast_server.broker.base import Announcement, Listener, Route, Whisper
 from support.waiting import until
 
 
@@ -12,11 +12,22 @@ class Ear:
     def __init__(self) -> None:
         self.announced: list[Announcement] = []
         self.doubted: list[str | None] = []
+        self.whispered: list[Whisper] = []
+        self.told: list[Announcement | Whisper] = []
+        """Announcements and whispers, as they came."""
 
     @property
     def listener(self) -> Listener:
         """What to start a broker with."""
-        return Listener(self.announced.append, self.doubted.append)
+        return Listener(self._announced, self.doubted.append, self._whispered)
+
+    def _announced(self, announcement: Announcement) -> None:
+        self.announced.append(announcement)
+        self.told.append(announcement)
+
+    def _whispered(self, whisper: Whisper) -> None:
+        self.whispered.append(whisper)
+        self.told.append(whisper)
 
     async def hears(self, channel: str, *offsets: int) -> None:
         """Wait until exactly these were announced in a channel."""
@@ -42,3 +53,9 @@ def announcement(channel: str, first: int = 1, *, events: int = 1, size: int = 2
     routes = tuple(Route("session", f"task-{n}", f"session-{n}") for n in range(events))
     bodies = tuple(b'{"n":%d,"fill":"%s"}' % (first + n, b"x" * size) for n in range(events))
     return Announcement(channel, "e1", first, routes, bodies)
+
+
+def whisper(channel: str, number: int = 1, *, size: int = 20) -> Whisper:
+    """A whisper with a body of about `size` bytes."""
+    body = b'{"n":%d,"fill":"%s"}' % (number, b"x" * size)
+    return Whisper(channel, Route("thread", thread_id="thread-1", owner="ann"), body)

@@ -44,6 +44,10 @@ class Tally:
         """Events to sinks."""
         self.of["delivered"] += count
 
+    def hushed(self, reason: str, count: int) -> None:
+        """Whispers that were dropped."""
+        self.of[f"hushed {reason}"] += count
+
     def replayed(self, count: int) -> None:
         """A resume."""
         self.of["replayed"] += 1

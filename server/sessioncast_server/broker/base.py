@@ -1,4 +1,7 @@
-"""Between nodes: an announcement is a hint that a channel's log grew. The log is the truth."""
+"""Between nodes: an announcement is a hint that a channel's log grew. The log is the truth.
+
+A whisper is an event that no log holds: who does not hear it when it is said never will.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,16 +50,33 @@ class Announcement:
 
 
 @dataclass(frozen=True, slots=True)
+class Whisper:
+    """An ephemeral event: it has no position, is never read again, and is the first to be dropped.
+
+    Attributes:
+        channel: project id.
+        route: who is to get it.
+        body: its JSON, on one line, without `position`.
+    """
+
+    channel: str
+    route: Route
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Listener:
     """What a broker calls, always on the event loop.
 
     Attributes:
         announced: another node (or this one) committed these events.
         doubtful: announcements of this channel may have been lost; read its log. None: of every channel.
+        whispered: another node said this. It comes after what that node announced before, unless that was lost.
     """
 
     announced: Callable[[Announcement], None]
     doubtful: Callable[[str | None], None]
+    whispered: Callable[[Whisper], None]
 
 
 class Broker(Protocol):
@@ -67,6 +87,9 @@ class Broker(Protocol):
 
     def announce(self, announcement: Announcement) -> None:
         """Tell the other nodes. Never waits and never raises; what cannot be carried is dropped and counted."""
+
+    def whisper(self, whisper: Whisper) -> None:
+        """Say it to the other nodes. Never waits and never raises; it is the first to be dropped, and counted."""
 
     def listen(self, channel: str) -> None:
         """Want this channel's announcements; `doubtful` is called once they are flowing."""

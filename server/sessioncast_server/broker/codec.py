@@ -1,20 +1,27 @@
-"""An announcement as the bytes that travel between nodes.
+"""An announcement, or a whisper, as the bytes that travel between nodes.
 
 A header line of JSON, then one event body per line. Bodies are JSON on one line each, so a newline ends one and
 cannot be inside one; they are carried as they are and never parsed here.
+
+A whisper begins with `{"whisper":"NODE"`: what it is, and whether it is one's own, is known before anything is parsed.
+A node from before there were whispers takes it for an announcement that it cannot read, and looks at the head of the
+log.
 """
 
 from dataclasses import dataclass
 
 import orjson
 
-from sessioncast_server.broker.base import Announcement, Route
+from sessioncast_server.broker.base import Announcement, Route, Whisper
 
 VERSION = 1
 
+WHISPER = b'{"whisper":'
+"""How every whisper begins, and nothing else does."""
+
 
 class BadAnnouncementError(ValueError):
-    """Bytes that are no announcement this node can read: garbage, a hole, or another version."""
+    """Bytes that are no announcement, or whisper, this node can read: garbage, a hole, or another version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,41 @@ def decode(payload: bytes, *, channel: str, max_bytes: int) -> Announcement | No
     if not all(bodies):
         raise BadAnnouncementError("an event is empty")
     return Announcement(channel, epoch, first, tuple(map(_route, routes)), tuple(bodies))
+
+
+def whisper_of(node: str) -> bytes:
+    """How every whisper of a node begins."""
+    return b'%s"%s",' % (WHISPER, node.encode())
+
+
+def encode_whisper(whisper: Whisper, *, node: str) -> bytes:
+    """The whisper as bytes.
+
+    Args:
+        node: who says it, a name that JSON need not escape.
+    """
+    header = orjson.dumps({"v": VERSION, "channel": whisper.channel, "route": tuple(whisper.route)})
+    return b"%s%s\n%s" % (whisper_of(node), header[1:], whisper.body)
+
+
+def decode_whisper(payload: bytes, *, channel: str) -> Whisper:
+    """What `encode_whisper` made bytes of, as it arrived for a channel.
+
+    Raises:
+        BadAnnouncementError: it did not make these, or not for this channel.
+    """
+    head, _, body = payload.partition(b"\n")
+    try:
+        header = orjson.loads(head)
+    except orjson.JSONDecodeError as error:
+        raise BadAnnouncementError("the header is not JSON") from error
+    if header.get("v") != VERSION:
+        raise BadAnnouncementError("another version")
+    if header.get("channel") != channel:
+        raise BadAnnouncementError("of another channel")
+    if not body or b"\n" in body:
+        raise BadAnnouncementError("events are missing or too many")
+    return Whisper(channel, _route(header.get("route")), body)
 
 
 def _route(fields: object) -> Route:

@@ -6,7 +6,7 @@ from typing import TypeVar
 import structlog
 
 from sessioncast_server.broker.base import Announcement, Listener
-from sessioncast_server.broker.codec import BadAnnouncementError, decode
+from sessioncast_server.broker.codec import WHISPER, BadAnnouncementError, decode, decode_whisper, whisper_of
 from sessioncast_server.broker.limits import RedisHooks
 
 _log = structlog.get_logger(__name__)
@@ -20,8 +20,10 @@ class Inbox:
         wanted: channels that are listened to.
     """
 
-    def __init__(self, *, max_bytes: int, hooks: RedisHooks) -> None:
+    def __init__(self, *, node: str, max_bytes: int, hooks: RedisHooks) -> None:
+        """`node`: whose own whispers are not told of: it has heard them."""
         self.wanted: set[str] = set()
+        self._own = whisper_of(node)
         self._max_bytes = max_bytes
         self._hooks = hooks
         self._listener: Listener | None = None
@@ -38,6 +40,9 @@ class Inbox:
         """An announcement arrived; what cannot be read is doubt about its channel."""
         if self._listener is None or channel not in self.wanted:
             return  # it was under way when the UNSUBSCRIBE went out
+        if payload.startswith(WHISPER):
+            self._overhear(channel, payload, self._listener)
+            return
         self._hooks.received()
         try:
             announcement = decode(payload, channel=channel, max_bytes=self._max_bytes)
@@ -50,6 +55,19 @@ class Inbox:
             self._tell(self._listener.announced, announcement)
         else:
             self.doubt(channel)
+
+    def _overhear(self, channel: str, payload: bytes, listener: Listener) -> None:
+        """No doubt comes of a whisper that cannot be read: there is nothing to read in its place."""
+        if payload.startswith(self._own):
+            return
+        self._hooks.received()
+        try:
+            whisper = decode_whisper(payload, channel=channel)
+        except BadAnnouncementError as error:
+            self._hooks.garbled()
+            _log.warning("what came from redis is no whisper", channel=channel, error=str(error))
+            return
+        self._tell(listener.whispered, whisper)
 
     def doubt(self, channel: str | None) -> None:
         """Announcements may have been lost: of one channel, or of all."""

@@ -13,8 +13,8 @@ class RedisLimits:
         ping_s: pause between two trials of the connections, and deadline of their PING.
         breaker_s: pause before Redis is tried again after publishing failed; meanwhile announcements are dropped.
         backoff_base_s, backoff_cap_s: the subscriber reconnects after a random part of base × 2^n, at most the cap.
-        announce_max_bytes: a larger announcement is sent, and read, as a hint to read the log.
-        queue_announcements, queue_bytes: what may wait to be published; more is dropped.
+        announce_max_bytes: a larger announcement is sent, and read, as a hint to read the log; a whisper not at all.
+        queue_announcements, queue_bytes: what may wait to be published; more is dropped, whispers over half of it.
         batch_bytes: what one pipeline carries.
         subscribe_batch: channels named in one SUBSCRIBE.
         turn_s: what has arrived is handled for so long before other work on the event loop has its turn.
@@ -58,13 +58,15 @@ class RedisHooks:
     Attributes:
         published: so many announcements were taken by Redis.
         dropped: so many were not carried, and why: `full`, `breaker`, `failed`.
-        received: an announcement arrived.
-        garbled: something arrived that is no announcement.
+        hushed: so many whispers were not carried, and why: the same, and `large`.
+        received: an announcement, or a whisper of another node, arrived.
+        garbled: something arrived that is neither.
         lost: a connection was given up: `publisher` or `subscriber`, and why.
     """
 
     published: Callable[[int], None] = _ignore
     dropped: Callable[[str, int], None] = _ignore
+    hushed: Callable[[str, int], None] = _ignore
     received: Callable[[], None] = _ignore
     garbled: Callable[[], None] = _ignore
     lost: Callable[[str, str], None] = _ignore

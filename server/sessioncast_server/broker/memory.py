@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import ParamSpec
 
-from sessioncast_server.broker.base import Announcement, Listener
+from sessioncast_server.broker.base import Announcement, Listener, Whisper
 
 P = ParamSpec("P")
 
@@ -32,7 +32,7 @@ class MemoryBus:
 class MemoryBroker:
     """Carries announcements to the other brokers of its bus, on the next loop turn; alone, it has nobody to tell.
 
-    The node that committed feeds its own hub, so nothing is called back for its own announcements.
+    The node that committed feeds its own hub, so nothing is called back for its own announcements and whispers.
     """
 
     def __init__(self, bus: MemoryBus | None = None) -> None:
@@ -58,6 +58,18 @@ class MemoryBroker:
         """Take what another broker announced; for the bus."""
         if self._listener is not None and announcement.channel in self._wanted:
             self._listener.announced(announcement)
+
+    def whisper(self, whisper: Whisper) -> None:
+        """Say it to the other brokers of the bus."""
+        if self._listener is None:
+            return
+        for other in self._bus.others(self):
+            self._soon(other.overhear, whisper)
+
+    def overhear(self, whisper: Whisper) -> None:
+        """Take what another broker said; for the bus."""
+        if self._listener is not None and whisper.channel in self._wanted:
+            self._listener.whispered(whisper)
 
     def listen(self, channel: str) -> None:
         """Want this channel's announcements; `doubtful` is called on the next loop turn."""

@@ -1,4 +1,4 @@
-"""Sends announcements to Redis without ever holding up who announces."""
+"""Sends announcements and whispers to Redis without ever holding up who makes them."""
 
 import asyncio
 from collections import deque
@@ -6,8 +6,8 @@ from typing import NoReturn
 
 import structlog
 
-from sessioncast_server.broker.base import Announcement
-from sessioncast_server.broker.codec import encode
+from sessioncast_server.broker.base import Announcement, Whisper
+from sessioncast_server.broker.codec import encode, encode_whisper
 from sessioncast_server.broker.limits import RedisHooks, RedisLimits
 from sessioncast_server.broker.wire import Command, Wire, WireError, Wires
 
@@ -24,6 +24,9 @@ class Publisher:
 
     Nothing is published twice. After a failure all that waited is dropped, and so is what comes until Redis answers
     again: by then the other nodes have read the log, and a late announcement would only be thrown away by them.
+
+    Whispers stand in the same queue, so that they arrive after what was announced before them. They may have half of
+    it, and give it up when an announcement finds no room: none is lost for a whisper.
     """
 
     def __init__(self, wires: Wires, limits: RedisLimits, hooks: RedisHooks, node: str) -> None:
@@ -31,9 +34,11 @@ class Publisher:
         self._limits = limits
         self._hooks = hooks
         self._node = node
-        self._queue: deque[Announcement] = deque()
+        self._queue: deque[Announcement | Whisper] = deque()
+        self._whispers = 0
         self._queued_bytes = 0
         self._in_flight = 0
+        self._whispers_in_flight = 0
         self._canary: Command | None = None
         self._waiting = asyncio.Event()
         self._broken = False
@@ -44,14 +49,45 @@ class Publisher:
         if self._broken:
             self._hooks.dropped("breaker", 1)
             return
-        size = sum(map(len, announcement.bodies))
-        limits = self._limits
-        if len(self._queue) >= limits.queue_announcements or self._queued_bytes + size > limits.queue_bytes:
+        size = _size(announcement)
+        if self._whispers and not self._has_room(size):
+            self._hush()
+        if not self._has_room(size):
             self._hooks.dropped("full", 1)
             return
         self._queue.append(announcement)
         self._queued_bytes += size
         self._waiting.set()
+
+    def whisper(self, whisper: Whisper) -> None:
+        """Queue a whisper, or drop and count it."""
+        size = len(whisper.body)
+        if self._broken:
+            self._hooks.hushed("breaker", 1)
+        elif size > self._limits.announce_max_bytes:
+            self._hooks.hushed("large", 1)
+        elif not self._has_room(size, share=2):
+            self._hooks.hushed("full", 1)
+        else:
+            self._queue.append(whisper)
+            self._whispers += 1
+            self._queued_bytes += size
+            self._waiting.set()
+
+    def _has_room(self, size: int, *, share: int = 1) -> bool:
+        """Whether one more fits into the queue, or into such a part of it."""
+        limits = self._limits
+        return (
+            len(self._queue) < limits.queue_announcements // share
+            and self._queued_bytes + size <= limits.queue_bytes // share
+        )
+
+    def _hush(self) -> None:
+        """Drop all whispers that wait."""
+        self._hooks.hushed("full", self._whispers)
+        self._queue = deque(each for each in self._queue if isinstance(each, Announcement))
+        self._queued_bytes = sum(map(_size, self._queue))
+        self._whispers = 0
 
     def send_canary(self, channel: str, payload: bytes) -> None:
         """Send this with the next pipeline, before all that waits; only while online."""
@@ -94,7 +130,7 @@ class Publisher:
             raise WireError("receive", "more replies than commands")
         if self._in_flight:
             self._hooks.published(self._in_flight)
-            self._in_flight = 0
+        self._in_flight = self._whispers_in_flight = 0
 
     def _take(self) -> list[Command]:
         commands: list[Command] = []
@@ -103,25 +139,33 @@ class Publisher:
             self._canary = None
         size = 0
         while self._queue and size < self._limits.batch_bytes:
-            announcement = self._queue.popleft()
-            self._queued_bytes -= sum(map(len, announcement.bodies))
-            self._in_flight += 1
-            payload = encode(announcement, max_bytes=self._limits.announce_max_bytes)
-            commands.append(("PUBLISH", redis_channel(announcement.channel), payload))
+            each = self._queue.popleft()
+            self._queued_bytes -= _size(each)
+            if isinstance(each, Announcement):
+                self._in_flight += 1
+                payload = encode(each, max_bytes=self._limits.announce_max_bytes)
+            else:
+                self._whispers -= 1
+                self._whispers_in_flight += 1
+                payload = encode_whisper(each, node=self._node)
+            commands.append(("PUBLISH", redis_channel(each.channel), payload))
             size += len(payload)
         if not self._queue:
             self._waiting.clear()
         return commands
 
     def _break(self, error: Exception) -> None:
-        dropped = self._in_flight + len(self._queue)
-        self._in_flight = 0
+        dropped = self._in_flight + len(self._queue) - self._whispers
+        hushed = self._whispers_in_flight + self._whispers
+        self._in_flight = self._whispers_in_flight = self._whispers = 0
         self._queue.clear()
         self._queued_bytes = 0
         self._canary = None
         self._waiting.clear()
         if dropped:
             self._hooks.dropped("failed", dropped)
+        if hushed:
+            self._hooks.hushed("failed", hushed)
         if isinstance(error, WireError):
             self._hooks.lost("publisher", error.reason)
         else:
@@ -137,3 +181,7 @@ class Publisher:
             _log.info("redis takes announcements again")
         self._broken = False
         self.online.set()
+
+
+def _size(each: Announcement | Whisper) -> int:
+    return sum(map(len, each.bodies)) if isinstance(each, Announcement) else len(each.body)

@@ -3,7 +3,7 @@
 import asyncio
 from uuid import uuid4
 
-from sessioncast_server.broker.base import Announcement, Listener
+from sessioncast_server.broker.base import Announcement, Listener, Whisper
 from sessioncast_server.broker.limits import RedisHooks, RedisLimits
 from sessioncast_server.broker.publisher import Publisher
 from sessioncast_server.broker.subscriber import Subscriber
@@ -13,7 +13,7 @@ from sessioncast_server.broker.wire import Wires
 class RedisBroker:
     """Carries announcements through Redis while it can be reached, and drops them while it cannot.
 
-    A node hears its own announcements too.
+    A node hears its own announcements too, its own whispers not.
     """
 
     def __init__(self, url: str, *, limits: RedisLimits | None = None, hooks: RedisHooks | None = None) -> None:
@@ -39,6 +39,10 @@ class RedisBroker:
     def announce(self, announcement: Announcement) -> None:
         """Queue it for the publishing task, or drop and count it."""
         self._publisher.offer(announcement)
+
+    def whisper(self, whisper: Whisper) -> None:
+        """Queue it behind the announcements before it, or drop and count it."""
+        self._publisher.whisper(whisper)
 
     def listen(self, channel: str) -> None:
         """Subscribe; every reply, also after each reconnect, calls `doubtful`."""

@@ -32,7 +32,7 @@ class Subscriber:
         self._limits = limits
         self._hooks = hooks
         self._node = node
-        self._inbox = Inbox(max_bytes=limits.announce_max_bytes, hooks=hooks)
+        self._inbox = Inbox(node=node, max_bytes=limits.announce_max_bytes, hooks=hooks)
         self._online = False
         self._changes: dict[str, bool] = {}
         self._ping_due = False

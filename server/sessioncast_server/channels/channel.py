@@ -2,13 +2,16 @@
 
 Ordering: `take` accepts an event only at `last + 1` of the present epoch. Whatever else arrives is older (dropped) or
 early (kept for a moment, then the log is read). So the ring is a prefix-closed copy of the log, whoever told us.
+
+A whisper comes after every event that was heard of before it, so also after those that wait for the one before them: a
+node hears of its own commits before it says anything of them.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from sessioncast_server.broker.base import Announcement
+from sessioncast_server.broker.base import Announcement, Whisper
 from sessioncast_server.channels.audience import Audience
 from sessioncast_server.channels.counters import Counters
 from sessioncast_server.channels.courier import Courier
@@ -19,8 +22,10 @@ from sessioncast_server.channels.log import Entry, Head
 from sessioncast_server.channels.ring import Budget, Ring
 from sessioncast_server.channels.subscriber import State, Subscriber
 from sessioncast_server.channels.watermarks import Watermarks
+from sessioncast_server.channels.whispers import Aside, Asides
 from sessioncast_shared.position import Position
 
+_ENDLESS = 2**62
 _OWED_RINGS = 8
 """What followers may be owed, in bytes of a whole ring; then each reads on from where it is, or is told."""
 
@@ -34,6 +39,7 @@ class ChannelLimits:
         block_bytes: about how much one that catches up is given at a time; a group is given four times that in a pass.
         early: announcements that may wait for the one before them.
         early_wait_s: how long they wait before the log is read.
+        whispers, whisper_bytes: what a group may be owed of them, and what may wait for early events; the newest stay.
         replay_events, replay_bytes: a replay over either becomes a snapshot.
         snapshot_interval_s: a stream is given no two snapshots closer together: it is closed as too slow.
         send_deadline_s: how long a sink may stay full.
@@ -45,6 +51,8 @@ class ChannelLimits:
     block_bytes: int = 1 << 16
     early: int = 1000
     early_wait_s: float = 0.02
+    whispers: int = 256
+    whisper_bytes: int = 1 << 16
     replay_events: int = 300
     replay_bytes: int = 1 << 20
     snapshot_interval_s: float = 5.0
@@ -102,6 +110,8 @@ class Channel:
         self._courier = courier
         self._pending: list[Entry] = []
         self._early: dict[int, Announcement] = {}
+        self._ahead = 0  # the newest event heard of that could not be taken
+        self._held: Asides | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -125,6 +135,7 @@ class Channel:
         self.epoch = head.epoch
         self.dealt = head.offset
         self._pending = []
+        self._ahead, self._held = 0, None
         self.ring.restart(head.offset)
         if self._marks is not None:
             self._mark_anew()
@@ -134,6 +145,9 @@ class Channel:
     def settle(self) -> None:
         """The log was read after all that was heard before: what is known is known again."""
         self.unsure = False
+        # What the log does not have by now was never committed.
+        self._ahead = max((each.last for each in self._early.values() if each.epoch == self.epoch), default=0)
+        self._say_held()
 
     def mark(self) -> None:
         """From here on remember the newest event of each task, for `vouch`. The channel is open."""
@@ -163,6 +177,8 @@ class Channel:
                 return
         # It cannot be taken yet, but whoever committed it may have been told so: it counts from now on.
         self._mark(announcement)
+        if announcement.epoch == self.epoch:
+            self._ahead = max(self._ahead, announcement.last)
         if len(self._early) >= self.limits.early:
             self.unsure = True
             self._early.clear()
@@ -183,6 +199,39 @@ class Channel:
                 self._marks.hear(entry.route.task_id, entry.offset)
         self._pending += entries
         self._courier.stir(self)
+        if self._held is not None:
+            self._say_held()
+
+    def overhear(self, whisper: Whisper) -> None:
+        """Hear a whisper: it is for who follows now."""
+        if not self.opened.is_set():
+            return
+        entry = Entry(0, whisper.route, whisper.body)
+        if self._ahead <= self.last:
+            self._say(Aside(self.last, entry))
+            return
+        if self._held is None:
+            self._held = Asides(most=self.limits.whispers, size=self.limits.whisper_bytes)
+        if dropped := self._held.add(Aside(self._ahead, entry)):
+            self.count.hushed("held", dropped)
+
+    def _say_held(self) -> None:
+        """Say the whispers that nothing is missing before any more."""
+        if (held := self._held) is None:
+            return
+        last = self.last
+        for after, entry in held.upto(last if self._ahead > last else _ENDLESS):
+            self._say(Aside(min(after, last), entry))
+        if not held:
+            self._held = None
+
+    def _say(self, aside: Aside) -> None:
+        wanted = self.groups.sort((aside.entry,))
+        if wanted:
+            self.deal()  # the groups are owed what comes before it
+        for group in wanted:
+            if group.overhear(aside):
+                self._courier.enqueue(group)
 
     async def reached(self, offset: int, epoch: str) -> None:
         """Wait until everything up to an offset that was seen in the log was dealt out here too.
@@ -273,6 +322,8 @@ class Channel:
                 break
             for first in sorted(ready):
                 self.take(_entries(self._early.pop(first), self.last))
+        if self._early:
+            self._ahead = max(self._ahead, *(early.last for early in self._early.values()))
         if self._early and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self.limits.early_wait_s, self._early_waited)
 

@@ -9,6 +9,9 @@ class Counters(Protocol):
     def delivered(self, count: int) -> None:
         """Events were handed to sinks: their number times the subscribers'."""
 
+    def hushed(self, reason: str, count: int) -> None:
+        """So many whispers were dropped before they reached any follower of a group."""
+
     def replayed(self, count: int) -> None:
         """A stream resumed with so many events."""
 

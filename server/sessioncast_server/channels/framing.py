@@ -36,7 +36,7 @@ class Framing(Protocol):
     key: str
 
     def events(self, entries: Sequence[Entry]) -> bytes:
-        """Events, in order."""
+        """Events and whispers, in order. Nothing that is said of a whisper may move the client's position."""
 
     def replayed(self, position: Position) -> bytes:
         """The end of a replay: the position the stream has reached."""

@@ -4,6 +4,9 @@ A group hands its events on in passes: the bytes are made once, then follower af
 a few at a time, so that nobody else on the loop waits for a large group. What comes meanwhile is owed for the next
 pass, which is the larger for it: a busy loop makes bigger batches by itself.
 
+A whisper comes in the pass after the events that were heard before it. Only followers get it, and it leaves no trace:
+it is in no ring and moves no offset.
+
 Every follower has all that is for it up to `floor`, but for those who still wait for the pass that is under way: they
 have it up to `before`. So no follower keeps a position of its own, and each has one whenever it is asked for.
 """
@@ -19,6 +22,7 @@ from sessioncast_server.channels.framing import Framing
 from sessioncast_server.channels.log import Entry
 from sessioncast_server.channels.snapshot import Snapshot
 from sessioncast_server.channels.subscriber import State
+from sessioncast_server.channels.whispers import Aside, Asides
 from sessioncast_shared.position import Position
 
 if TYPE_CHECKING:
@@ -57,13 +61,14 @@ class Group:
         waiting: followers whom the pass under way has not reached.
         before: offset up to which the waiting have everything.
         owed: events for the next pass.
+        asides: whispers for it.
         queued: the courier knows that there is work.
         due: the bucket of the wheel that the group stands in.
     """
 
     __slots__ = (
-        "_beat_due", "_count", "_data", "_flight", "_flown_at", "_passed", "_pieces", "_spoken_at", "audience",
-        "before", "channel", "due", "followers", "framing", "owed", "queued", "size", "waiting",
+        "_beat_due", "_count", "_data", "_flight", "_flown_at", "_passed", "_pieces", "_spoken_at", "asides",
+        "audience", "before", "channel", "due", "followers", "framing", "owed", "queued", "size", "waiting",
     )  # fmt: skip
 
     def __init__(self, channel: "Channel", audience: Audience, framing: Framing) -> None:
@@ -74,6 +79,7 @@ class Group:
         self.followers: set[Subscriber] | tuple[Subscriber, ...] = ()
         self.waiting: set[Subscriber] | None = None
         self.owed: list[Entry] | tuple[()] = ()
+        self.asides: Asides | None = None
         self.queued = False
         self.before = 0
         self.due = 0
@@ -99,7 +105,7 @@ class Group:
     @property
     def has_work(self) -> bool:
         """Whether a pass is under way or due."""
-        return bool(self.waiting or self.owed or self._beat_due)
+        return bool(self.waiting or self.owed or self.asides or self._beat_due)
 
     def cursor_of(self, follower: "Subscriber") -> int:
         """Offset up to which a follower has everything."""
@@ -113,6 +119,20 @@ class Group:
             self.owed += entries
         else:
             self.owed = entries
+        return True
+
+    def overhear(self, aside: Aside) -> bool:
+        """Take a whisper for the followers; whether any are to get it. Who does not follow at this time never will."""
+        limits = self.channel.limits
+        if not self.followers and not self.waiting:
+            return False
+        if len(self.owed) > limits.ring_events // 2:
+            self.channel.count.hushed("held", 1)  # half of what makes the group give up: whispers are dropped first
+            return False
+        if self.asides is None:
+            self.asides = Asides(most=limits.whispers, size=limits.whisper_bytes)
+        if dropped := self.asides.add(aside):
+            self.channel.count.hushed("held", dropped)
         return True
 
     def follow(self, follower: "Subscriber") -> None:
@@ -132,6 +152,7 @@ class Group:
             self.waiting.discard(follower)
         if not self.followers and not self.waiting:
             self.owed = ()
+            self.asides = None
             self._beat_due = False
             self._wake()
 
@@ -169,7 +190,10 @@ class Group:
         if self.owed:
             entries = self._take()
             self.before, self._count = entries[0].offset - 1, len(entries)
-            self._data = self.framing.events(entries)
+            self._data = self.framing.events(entries if self.asides is None else self._with_asides(entries))
+        elif self.asides is not None:
+            self.before, self._count = channel.dealt, 0
+            self._data = self.framing.events(self._with_asides(()))
         elif self._beat_due:
             self.before, self._count = channel.dealt, 0
             self._data = self.framing.heartbeat(Position(channel.epoch, channel.dealt), channel.head)
@@ -194,6 +218,15 @@ class Group:
                 return owed[: index + 1]
         self.owed = ()
         return owed
+
+    def _with_asides(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """The events that were taken for a pass and the whispers among them, up to where the next pass begins."""
+        if (asides := self.asides) is None:
+            return entries
+        joined = asides.among(entries, self.floor)
+        if not asides:
+            self.asides = None
+        return joined
 
     async def passed(self) -> None:
         """Wait until the next pass begins, or none is due: the floor is higher then."""
@@ -264,6 +297,7 @@ class Group:
     def forget(self) -> None:
         """The channel begins anew: nothing that was made of its events is of use, and nothing is owed."""
         self.owed = ()
+        self.asides = None
         self._pieces = None
         self.forget_snapshot()
         self._wake()

@@ -7,7 +7,7 @@ from functools import partial
 
 import structlog
 
-from sessioncast_server.broker.base import Announcement, Broker, Listener
+from sessioncast_server.broker.base import Announcement, Broker, Listener, Whisper
 from sessioncast_server.channels import life
 from sessioncast_server.channels.attendant import Attendant, Wish
 from sessioncast_server.channels.audience import Audience
@@ -125,7 +125,7 @@ class Hub:
     async def start(self) -> None:
         """Begin to listen and to check."""
         self._clock: Callable[[], float] = asyncio.get_running_loop().time
-        await self._broker.start(Listener(self.offer, self.doubt))
+        await self._broker.start(Listener(self.offer, self.doubt, self.overhear))
         self._spawn(self._check_for_ever())
         self._spawn(self._beat_for_ever())
 
@@ -196,6 +196,17 @@ class Hub:
         for announcement in announcements:
             self.offer(announcement)
             self._broker.announce(announcement)
+
+    def whisper(self, whisper: Whisper) -> None:
+        """Say an ephemeral event: to the own streams that it is for, and to the other nodes. Never waits."""
+        self.overhear(whisper)
+        self._broker.whisper(whisper)
+
+    def overhear(self, whisper: Whisper) -> None:
+        """Hear a whisper, of this node or of another."""
+        channel = self._channels.get(whisper.channel)
+        if channel is not None:
+            channel.overhear(whisper)
 
     def doubt(self, name: str | None) -> None:
         """Announcements of one channel, or of all, may have been missed."""

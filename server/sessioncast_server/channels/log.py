@@ -132,7 +132,11 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event as it is sent: its place, who is to get it, and its JSON."""
+    """An event as it is sent: its place, who is to get it, and its JSON.
+
+    Attributes:
+        offset: from 1; 0 for a whisper, which has no place.
+    """
 
     offset: int
     route: Route

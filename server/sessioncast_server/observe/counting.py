@@ -13,6 +13,10 @@ class HubCounters:
         """Events were handed to sinks."""
         self._metrics.deliveries.inc(count)
 
+    def hushed(self, reason: str, count: int) -> None:
+        """Whispers were dropped."""
+        self._metrics.whispers_dropped.labels(reason).inc(count)
+
     def replayed(self, count: int) -> None:  # noqa: ARG002  how long a replay was is not a metric yet
         """A stream resumed."""
         self._metrics.replays.inc()

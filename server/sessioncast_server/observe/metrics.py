@@ -41,6 +41,7 @@ class Metrics:
         self.commit_group_size = histogram("commit_group_size", "Changes in one commit.", _SIZES)
         self.write_queue = gauge("write_queue", "Changes waiting for the store.")
         self.announce_failures = counter("announce_failures", "Announcements that could not be carried.")
+        self.whispers_dropped = counter("whispers_dropped", "Ephemeral events dropped by this node, by why.", "reason")
         self.broker_deaf = gauge("broker_deaf", "1 while announcements of other nodes may be missed.")
         self.channels = gauge("channels", "Open channels.")
         self.channel_lag = gauge("channel_lag", "Most events that a channel was found behind its log at a head check.")

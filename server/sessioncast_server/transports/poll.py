@@ -32,11 +32,11 @@ class _WakeFraming:
 
     key = "poll"
 
-    def events(self, entries: Sequence[Entry]) -> bytes:  # noqa: ARG002  the words of a framing
-        """Something."""
-        return b"!"
+    def events(self, entries: Sequence[Entry]) -> bytes:
+        """Something, unless all are whispers: a poll is answered from the log."""
+        return b"!" if any(entry.offset for entry in entries) else b""
 
-    def replayed(self, position: Position) -> bytes:  # noqa: ARG002  the same
+    def replayed(self, position: Position) -> bytes:  # noqa: ARG002  the words of a framing
         """Nothing."""
         return b""
 

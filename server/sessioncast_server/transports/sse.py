@@ -24,8 +24,18 @@ class SseFraming:
         return _frame("ready", opening_fields(opening))
 
     def events(self, entries: Sequence[Entry]) -> bytes:
-        """One frame per event. The position is the first member of each body, so it need not be told again."""
-        return b"".join([b"id: %s\ndata: %s\n\n" % (_position(entry.body), entry.body) for entry in entries])
+        """One frame per event. The position is the first member of each body, so it need not be told again.
+
+        A whisper has no id: the client keeps the last one.
+        """
+        return b"".join(
+            [
+                b"id: %s\ndata: %s\n\n" % (_position(entry.body), entry.body)
+                if entry.offset
+                else b"data: %s\n\n" % entry.body
+                for entry in entries
+            ]
+        )
 
     def replayed(self, position: Position) -> bytes:
         """An id of its own: it moves the client's last event id and dispatches nothing."""
