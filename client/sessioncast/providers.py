@@ -1,17 +1,16 @@
 """Provider sessions: uses of an AI provider, what they cost, and what may be resumed."""
 
-import asyncio
-import uuid
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from sessioncast.afterwards import Afterwards
 from sessioncast.decode import decoded
-from sessioncast.errors import KeyReused, ProblemError, SessionBeingModified
 from sessioncast.identity import fenced, id_of, segment
 from sessioncast.limits import Limits
 from sessioncast.sender import Sender
+from sessioncast.turns import queued, taken
 from sessioncast_shared.providers import (
     AuditEntry,
     Chain,
@@ -150,49 +149,20 @@ class Providers:
         wishes = {"structure_fingerprint": structure_fingerprint, "wait_s": wait_s, "fork": fork or None}
         if isinstance(structure_fingerprint, Mapping):
             wishes["structure_fingerprint"] = dict(structure_fingerprint)
-        key = str(uuid.uuid4())
-        asking = asyncio.create_task(self._resume(session, _said(wishes), key))
-        try:
-            return await asyncio.shield(asking)
-        except asyncio.CancelledError:
-            if fork:
-                asking.cancel()
-            else:
-                back = self._hand_back(session, _said(wishes), key, asking)
-                self.afterwards.add(back, within_s=self._limits.give_up_s)
-            raise
-
-    async def _resume(self, session: Session | str, wishes: Mapping[str, Any], key: str) -> ResumeDecision:
-        longest_s = wishes.get("wait_s", self._limits.turn_s) + self._limits.attempt_s
-        answer = await self._sender.send(
-            "POST",
-            f"/v1/sessions/{segment(session)}/resume",
-            body=wishes,
-            key=key,
-            deadline_s=longest_s,
-            attempt_s=longest_s,
-            final=_turn_did_not_come,
+        body = _said(wishes)
+        if fork:
+            return await self._resume(session, body, None)
+        return await taken(
+            partial(self._resume, session),
+            body,
+            give_up=lambda decision: self.give_up_turn(session, decision.fence),
+            afterwards=self.afterwards,
+            within_s=self._limits.give_up_s,
         )
-        return decoded(ResumeDecision, answer)
 
-    async def _hand_back(
-        self, session: Session | str, wishes: Mapping[str, Any], key: str, asking: "asyncio.Task[ResumeDecision]"
-    ) -> None:
-        """Give up what a request for a turn got, or may still get. It is asked for under its own key, not to wait.
-
-        The server answers that the turn has not come, and has given the place up; or gives it now; or says that the
-        key was used for another wish: then the turn has come before, and the wish as it was is answered with it.
-        """
-        asking.cancel()  # its connection is closed: nobody waits there any more
-        await asyncio.wait({asking})
-        if asking.cancelled():
-            try:
-                decision = await self._resume(session, {**wishes, "wait_s": 0}, key)
-            except KeyReused:
-                decision = await self._resume(session, wishes, key)
-        else:
-            decision = asking.result()
-        await self.give_up_turn(session, decision.fence)
+    async def _resume(self, session: Session | str, wishes: Mapping[str, Any], key: str | None) -> ResumeDecision:
+        path = f"/v1/sessions/{segment(session)}/resume"
+        return decoded(ResumeDecision, await queued(self._sender, self._limits, path, wishes, key=key))
 
     async def give_up_turn(self, session: Session | str, fence: int) -> None:
         """End the turn that a decision with this fence gave, where nothing was opened in it; else nothing happens.
@@ -284,11 +254,6 @@ class Providers:
             after = page.next
             if after is None:
                 return
-
-
-def _turn_did_not_come(refusal: ProblemError) -> bool:
-    # Without a number of those ahead it is a lock that was not had, which is gone in a moment.
-    return isinstance(refusal, SessionBeingModified) and refusal.ahead is not None
 
 
 def _said(wishes: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,9 @@ from typing import Any
 
 from sessioncast.agent import AgentSession
 from sessioncast.errors import (
-    ConnectionLost,
     Fenced,
     Invalid,
     ProblemError,
-    ProtocolError,
     SecurityViolation,
     SessioncastError,
     SessionDeleted,
@@ -19,6 +17,7 @@ from sessioncast.errors import (
 )
 from sessioncast.limits import Limits
 from sessioncast.providers import Fingerprint, Providers
+from sessioncast.renewal import passes, renewed
 from sessioncast.shielding import to_the_end
 from sessioncast_shared.providers import ProviderSession, ProviderState
 from sessioncast_shared.resources import Session
@@ -27,9 +26,6 @@ _log = logging.getLogger(__name__)
 
 _TAKEN = (Fenced, SessionReplaced, SessionDeleted)
 """Who hears this has lost the session, and may still tell facts: what he used, and that he ended."""
-
-_PAUSE_S = 1.0
-"""Between renewals that failed; the lease is running out, so this is short."""
 
 
 class Use:
@@ -65,7 +61,7 @@ class Use:
         self._providers = providers
         self._limits = limits
         self._agent = agent
-        self._every_s = lease_s / 3
+        self._lease_s = lease_s
         self._closed = False
         self._confirmed: bool | None = None
         self._cost_usd: float | None = None
@@ -136,7 +132,7 @@ class Use:
                 await self._tell_apart()
                 raise
             except ProblemError as error:
-                if not _passes(error):
+                if not passes(error):
                     # Said again it would be refused again, and take the end with it. What was used is a fact, and taken
                     # from everybody.
                     facts = isinstance(error, (*_TAKEN, SecurityViolation)) and "usage" in self._untold
@@ -163,7 +159,7 @@ class Use:
                     one = {name: value}
                     await self._providers.patch(self.id, fence=self.fence, deadline_s=deadline_s, **one)
             except (ProblemError, TypeError, ValueError) as error:
-                if isinstance(error, ProblemError) and _passes(error):
+                if isinstance(error, ProblemError) and passes(error):
                     raise
                 refused = True
             else:
@@ -259,7 +255,7 @@ class Use:
             )
             return error
         except ProblemError as error:
-            if _passes(error):
+            if passes(error):
                 raise
             # What it used, and that it ended, is taken from everybody whose use it was; more is not, from who has lost
             # the session. From who still has it the id was refused: the one that the server has is not the provider's.
@@ -276,24 +272,13 @@ class Use:
         return None
 
     async def _renew(self) -> None:
-        pause_s = self._every_s
-        while True:
-            await asyncio.sleep(pause_s)
-            pause_s = min(_PAUSE_S, self._every_s)
-            try:
-                row = await self._providers.patch(self.id, fence=self.fence, deadline_s=self._every_s)
-            except (ConnectionLost, ProtocolError):
-                continue
-            except ProblemError as error:
-                if _passes(error):
-                    continue
-                self.lost = error
-                return
-            if row.state is not ProviderState.OPEN:
-                # The lease was lost, to a sleeping machine for instance. What is recorded counts all the same, until
-                # somebody else has a turn; there is only nothing left to renew.
-                return
-            pause_s = self._every_s
+        self.lost = await renewed(self._sign, self._lease_s)
+
+    async def _sign(self, within_s: float) -> bool:
+        row = await self._providers.patch(self.id, fence=self.fence, deadline_s=within_s)
+        # The lease may be lost, to a sleeping machine for instance. What is recorded counts all the same, until
+        # somebody else has a turn; there is only nothing left to renew.
+        return row.state is ProviderState.OPEN
 
     def _renamed(self, provider_session_id: str) -> None:
         self.provider_session_id = provider_session_id
@@ -333,8 +318,3 @@ async def begin(
 async def _undo(providers: Providers, asking: "asyncio.Future[ProviderSession]") -> None:
     opened = await asking
     await providers.patch(opened, ended=True, is_resumable=False)
-
-
-def _passes(error: ProblemError) -> bool:
-    """Whether the same may be said again later."""
-    return error.retryable or error.status >= 500
