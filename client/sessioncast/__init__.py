@@ -35,17 +35,20 @@ from sessioncast.errors import (
     SessioncastError,
     SessionDeleted,
     SessionReplaced,
+    TooLarge,
     TooMany,
     Unauthenticated,
     Unavailable,
 )
-from sessioncast.items import Item, Opened, OtherResource, Resync, Snapshot, StreamState
+from sessioncast.items import Delta, Item, Opened, OtherResource, Resync, Snapshot, StreamState
 from sessioncast.iteration import Iteration
 from sessioncast.keep_fresh import KeepFresh
 from sessioncast.limits import Limits
+from sessioncast.messages import NewMessage
 from sessioncast.resumable import Attempt, Baseline, Resumable, ResumeWaits
 from sessioncast.subscription import Subscription
 from sessioncast.sync import SyncClient
+from sessioncast.threadrun import Run
 from sessioncast.use import Use
 from sessioncast_shared.events import Event, Kind
 from sessioncast_shared.phases import Phase
@@ -77,6 +80,7 @@ from sessioncast_shared.resources import (
     TaskDetail,
 )
 from sessioncast_shared.statuses import Status
+from sessioncast_shared.threads import Message, Thread, ThreadRun, ThreadStats
 
 __all__ = [
     "Attempt",
@@ -91,6 +95,7 @@ __all__ = [
     "CreateFailed",
     "Decision",
     "Deletion",
+    "Delta",
     "Difference",
     "Event",
     "ExistingSession",
@@ -107,9 +112,11 @@ __all__ = [
     "KeyReused",
     "Kind",
     "Limits",
+    "Message",
     "Model",
     "ModelChangeRequiresConfirmation",
     "ModelNotFound",
+    "NewMessage",
     "NotFound",
     "Opened",
     "OtherResource",
@@ -131,6 +138,7 @@ __all__ = [
     "ResumeFailed",
     "ResumeWaits",
     "Resync",
+    "Run",
     "SecurityViolation",
     "Session",
     "SessionActive",
@@ -147,6 +155,10 @@ __all__ = [
     "SyncClient",
     "Task",
     "TaskDetail",
+    "Thread",
+    "ThreadRun",
+    "ThreadStats",
+    "TooLarge",
     "TooMany",
     "Totals",
     "Unauthenticated",

@@ -11,6 +11,7 @@ from weakref import WeakSet
 from sessioncast.afterwards import Afterwards
 from sessioncast.calling import Function
 from sessioncast.flags import Flags
+from sessioncast.identity import user_of
 from sessioncast.items import StreamState
 from sessioncast.iteration import Iteration
 from sessioncast.keep_fresh import KeepFresh
@@ -23,6 +24,7 @@ from sessioncast.sender import OnRetry, Sender
 from sessioncast.sessions import Sessions
 from sessioncast.subscription import Stream, Subscription
 from sessioncast.tasks import Tasks
+from sessioncast.threads import Threads
 from sessioncast.tracker import SnapshotWish, Tracker
 from sessioncast.versions import Versions
 from sessioncast_shared.events import Kind
@@ -39,7 +41,9 @@ class Client:
     Use it as an async context manager. One event loop, any number of tasks.
 
     Attributes:
-        projects, tasks, sessions, providers, versions, models, flags: requests, by resource.
+        projects, tasks, sessions, providers, versions, models, flags, threads: requests, by resource.
+        user: whom they are made for: the one named, else the one whom the token is of (None: it does not tell), else
+            `local`, whom a server that runs open takes everybody for.
     """
 
     def __init__(
@@ -73,6 +77,8 @@ class Client:
         self._afterwards = Afterwards()
         self.providers = Providers(sender, self._limits, self._afterwards)
         self.versions = Versions(sender)
+        self.threads = Threads(sender, self._limits, self._afterwards)
+        self.user = user_of(token, user)
 
     def subscribe(
         self,

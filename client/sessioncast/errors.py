@@ -89,6 +89,10 @@ class PreconditionFailed(ProblemError):
     """412: the resource has changed since it was read."""
 
 
+class TooLarge(ProblemError):
+    """413: a body is larger than the server takes, or than `Limits.body_bytes`; then nothing was sent."""
+
+
 class TooMany(ProblemError):
     """429: slower, please."""
 
@@ -122,7 +126,7 @@ class CommitUnknown(ProblemError):
 
 
 class SessionBeingModified(ProblemError):
-    """409: somebody else is changing the session, and kept at it until the deadline.
+    """409: somebody else is changing the session, or the thread, and kept at it until the deadline.
 
     Attributes:
         ahead: how many wait for a turn before the one that was refused; None where it was no turn that was asked for.
@@ -139,7 +143,7 @@ class IllegalTransition(ProblemError):
 
 
 class Fenced(ProblemError):
-    """409: another holder has taken the session over."""
+    """409: another holder has taken the session over; or the run of a thread is over."""
 
 
 class SessionDeleted(ProblemError):

@@ -14,12 +14,14 @@ class Limits:
         backoff_base_s: the first repetition comes after at most so long, each further one after at most twice that.
         backoff_cap_s: no repetition waits longer, unless the server asked for it.
         retry_after_cap_s: a longer wait than this is not believed, whoever asks for it.
-        lease_s: an open provider session is given up by the server after so long without a sign of this client, which
-            gives one three times as often.
-        close_s: a provider session that is left goes on trying to tell the server for so long.
+        lease_s: an open provider session, or the run of a thread, is given up by the server after so long without a
+            sign of this client, which gives one three times as often.
+        close_s: a provider session, or a run, that is left goes on trying to tell the server for so long.
         thread_s: one that is left waits for so long for a function that still runs in a thread, then closes without it.
         give_up_s: giving up a turn, or a place in the queue, that nobody waits for any more is tried for so long.
         turn_s: the longest wait for a turn that the server may have for one who names none.
+        body_bytes: messages for a thread that are larger together are not sent: the server, as it comes, would not
+            take them.
         idle_s: a stream on which nothing was heard for so long is dead (the server's heartbeat is 15 s).
         frame_bytes: a longer frame or event ends the stream with a `ProtocolError`.
     """
@@ -35,5 +37,6 @@ class Limits:
     thread_s: float = 300.0
     give_up_s: float = 5.0
     turn_s: float = 60.0
+    body_bytes: int = 2**20
     idle_s: float = 35.0
     frame_bytes: int = 64 * 2**20

@@ -29,6 +29,7 @@ _BY_STATUS: dict[int, type[ProblemError]] = {
     403: errors.Forbidden,
     404: errors.NotFound,
     412: errors.PreconditionFailed,
+    413: errors.TooLarge,
     422: errors.Invalid,
     429: errors.TooMany,
 }
