@@ -1,6 +1,7 @@
 """What a subscription yields."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -92,7 +93,26 @@ class Resync:
     reason: str
 
 
-Item = Opened | Snapshot | Event | Resync
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of an answer, while it is being given.
+
+    It has no position and never comes again. Any of them may be missing: the answer itself is the `message.created`
+    that follows.
+
+    Attributes:
+        message_id: of the answer.
+        index: which piece of it this is, from 0.
+    """
+
+    thread_id: str
+    message_id: str
+    index: int
+    text: str
+    at: datetime
+
+
+Item = Opened | Snapshot | Event | Resync | Delta
 
 
 class StreamState(StrEnum):

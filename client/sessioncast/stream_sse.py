@@ -34,10 +34,16 @@ class SSEStream:
             if self._parser.retry_ms is None:
                 raise
             return [Goodbye(self._parser.retry_ms / 1000, error.reason)]
-        frames = [frame for event in events if (frame := self._frame(event)) is not None]
+        frames: list[Frame] = []
+        carried = known
+        for event in events:
+            frame = self._frame(event)
+            if frame is not None:
+                frames.append(frame)
+            if not _moves_nothing(frame):
+                carried = event.last_event_id
         # An id that no event carries (the end of a replay) counts, too.
         last = self._parser.last_event_id
-        carried = events[-1].last_event_id if events else known
         if last not in ("", carried):
             frames.append(Moved(last))
         return frames
@@ -61,6 +67,11 @@ class SSEStream:
     async def aclose(self) -> None:
         """Give the connection up."""
         await self._stream.aclose()
+
+
+def _moves_nothing(frame: Frame | None) -> bool:
+    """Whether it is an event without a position: the id beside it is one of before, told or not."""
+    return isinstance(frame, Events) and all(isinstance(body, dict) and "position" not in body for body in frame.events)
 
 
 async def open_sse(

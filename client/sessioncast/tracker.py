@@ -2,11 +2,13 @@
 
 from typing import Any, Literal, cast
 
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
 from sessioncast.decode import validated
 from sessioncast.errors import ProtocolError
 from sessioncast.frames import Events, Frame, Goodbye, Moved, Ready, ResyncNotice, SnapshotPage
-from sessioncast.items import Item, Opened, OpenState, OtherResource, Resync, Shown, Snapshot
-from sessioncast_shared.events import Event
+from sessioncast.items import Delta, Item, Opened, OpenState, OtherResource, Resync, Shown, Snapshot
+from sessioncast_shared.events import MESSAGE_DELTA, Event
 from sessioncast_shared.position import BadPositionError, Position
 from sessioncast_shared.providers import ProviderSession
 from sessioncast_shared.resources import Session, Task
@@ -16,6 +18,24 @@ SnapshotWish = Literal["auto", "always", "never"]
 
 Step = tuple[Item | None, str | None]
 """An item, if any, and the position that a program which has it may resume from."""
+
+
+class _Piece(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    message_id: str
+    index: int
+    text: str
+
+
+class _Whispered(BaseModel):
+    """An ephemeral event as the server words it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: AwareDatetime
+    thread_id: str
+    data: _Piece
 
 
 class Tracker:
@@ -121,6 +141,8 @@ class Tracker:
         raise ProtocolError(self._url, "a snapshot of something that is no resource")
 
     def _event(self, body: Any) -> Step | None:
+        if isinstance(body, dict) and "position" not in body and isinstance(body.get("type"), str):
+            return self._ephemeral(body)
         if self._awaiting:
             raise ProtocolError(self._url, "an event where a snapshot was due")
         event = validated(Event, body, self._url)
@@ -131,6 +153,14 @@ class Tracker:
             return None
         self._place, self.position = place, event.position
         return event, event.position
+
+    def _ephemeral(self, body: dict[str, Any]) -> Step | None:
+        """It moves nothing. One that nobody can place, before its snapshot or of a newer server, is passed over."""
+        if self._awaiting or body["type"] != MESSAGE_DELTA:
+            return None
+        said = validated(_Whispered, body, self._url)
+        piece = said.data
+        return Delta(said.thread_id, piece.message_id, piece.index, piece.text, said.at), self.position
 
     def _move(self, position: str) -> None:
         self._place, self.position = self._parsed(position), position

@@ -39,6 +39,43 @@ async def test_a_stream_is_read_by_the_rules(modules: Console) -> None:
             assert found == [[list(event) for event in events], last], (text, size)
 
 
+async def test_ephemeral_events_are_no_part_of_the_state(modules: Console) -> None:
+    """What has no position is passed over, also before a snapshot, and moves no place; unknown types are told."""
+    script = """async () => {
+        const { Stream } = await import("/console/stream.js");
+        const delta = 'data: {"type":"message.delta","data":{}}\\n\\n';
+        const event = (at) => `id: e:${at}\\ndata: {"position":"e:${at}","type":"thread.created","data":{}}\\n\\n`;
+        const ready = (state) => `event: ready\\ndata: {"state":"${state}"}\\n\\n`;
+        const snapshot = 'event: snapshot\\nid: e:1\\ndata: {"resources":[],"position":"e:1","more":false}\\n\\n';
+        const answers = [
+            ready("snapshot") + delta + snapshot + delta + event(2) + delta,
+            ready("resumed") + delta + event(2) + event(3) + delta,
+        ];
+        const asked = [], told = [], states = [];
+        let over;
+        const ended = new Promise((resolve) => { over = resolve; });
+        window.fetch = async (url, { headers }) => {
+            asked.push(new Headers(headers).get("Last-Event-ID"));
+            if (answers.length === 0) over();
+            const body = answers.shift() ?? "";
+            return new Response(body, { status: 200, headers: { "Content-Type": "text/event-stream" } });
+        };
+        const stream = new Stream("/nothing", {
+            state: (state, detail) => states.push([state, detail.why ?? ""]),
+            snapshot: () => told.push("snapshot"),
+            event: (event) => told.push(event.position),
+        });
+        stream.start();
+        await ended;
+        stream.stop();
+        return [asked, told, states.filter(([, why]) => why !== "")];
+    }"""
+    asked, told, faults = await modules.page.evaluate(script)
+    assert asked == [None, "e:2", "e:3"]
+    assert told == ["snapshot", "e:2", "e:3"]
+    assert faults == []
+
+
 OUTPUT = """async ([known, events, stored]) => {
     const { Output } = await import("/console/output.js");
     const asked = [], shown = [];

@@ -175,6 +175,7 @@ export class Stream {
 
   // Within an epoch offsets only rise: what is not above the last one was seen.
   #event(body) {
+    if (body.position === undefined) return; // ephemeral: in no log, so no part of the state
     if (this.#awaiting) throw new Error("an event where a snapshot was due");
     const place = placeOf(body.position);
     if (this.#place?.epoch === place.epoch && place.offset <= this.#place.offset) return;
