@@ -64,7 +64,7 @@ async def titles_in_order(store: Store) -> list[str]:
 async def test_sixteen_who_wait_for_one_row_have_it_in_their_order(migrated_postgres_url: str) -> None:
     """Sixteen short transactions, each there before the next came, wait for a row that is kept: once it is free all
     succeed, and nobody is overtaken by anybody."""
-    async with opened(migrated_postgres_url, lock_timeout_s=60) as store:
+    async with opened(migrated_postgres_url) as store:
         task = (await store.database.write(add, "row")).value
         names = [str(number) for number in range(16)]
         async with kept(store, task):
@@ -76,7 +76,7 @@ async def test_sixteen_who_wait_for_one_row_have_it_in_their_order(migrated_post
 
 async def test_sixty_four_at_once_all_have_the_row(migrated_postgres_url: str) -> None:
     """However they come, each is served once, and no line is left."""
-    async with opened(migrated_postgres_url, lock_timeout_s=60) as store:
+    async with opened(migrated_postgres_url) as store:
         task = (await store.database.write(add, "row")).value
         names = {str(number) for number in range(64)}
         async with kept(store, task):
@@ -93,7 +93,7 @@ async def test_who_leaves_a_line_holds_up_nobody(migrated_postgres_url: str) -> 
 
     What the first one had asked the database already may still be done.
     """
-    async with opened(migrated_postgres_url, lock_timeout_s=60) as store:
+    async with opened(migrated_postgres_url) as store:
         task = (await store.database.write(add, "row")).value
         async with kept(store, task):
             calls = await stand(store, *"abcde", task=task)
@@ -122,7 +122,7 @@ async def test_standing_in_line_counts_as_waiting(migrated_postgres_url: str) ->
 async def test_lines_keep_no_more_than_half_of_the_connections(migrated_postgres_url: str, threads: int) -> None:
     """With more lines than connections at most half of these wait in the database; whoever wants another row is served
     meanwhile, and all have theirs in the end."""
-    async with opened(migrated_postgres_url, write_threads=threads, lock_timeout_s=60) as store:
+    async with opened(migrated_postgres_url, write_threads=threads) as store:
         tasks = [(await store.database.write(add, str(number))).value for number in range(6)]
         other = (await store.database.write(add, "other")).value
         lines = lines_of(store)

@@ -21,6 +21,7 @@ from support.waiting import until
 pytestmark = pytest.mark.xdist_group("paused")
 
 _PAUSE_S = 6.0
+_PATIENCE_S = "8"  # long enough that others are served meanwhile, even on a machine that stalls
 _WAITING: LiteralString = (
     "SELECT coalesce(max(pid), 0) FROM pg_stat_activity"
     " WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'advisory'"
@@ -122,7 +123,8 @@ class Stranger:
 async def pair(node_factory: NodeFactory, migrated_postgres_url: str) -> AsyncIterator[list[tuple[Node, Api]]]:
     """Two nodes on one PostgreSQL."""
     async with AsyncExitStack() as stack:
-        nodes = [await node_factory(env=_env(migrated_postgres_url)) for _ in range(2)]
+        env = _env(migrated_postgres_url) | {"SESSIONCAST_LOCK_TIMEOUT_S": _PATIENCE_S}
+        nodes = [await node_factory(env=env) for _ in range(2)]
         apis = [Api(node.url, database="postgresql") for node in nodes]
         for api in apis:
             stack.callback(api.http.close)

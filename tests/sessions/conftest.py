@@ -16,14 +16,14 @@ _ENV = {
     "SESSIONCAST_JWT_SECRET": SECRET,
     "SESSIONCAST_REPLAY_MAX_EVENTS": "1000000",  # tests read the log whole
     "SESSIONCAST_REPLAY_MAX_BYTES": "1000000000",
-    "SESSIONCAST_LOCK_TIMEOUT_S": "0.5",
     "SESSIONCAST_RESUME_WAIT_S": "0.05",  # random requests take turns and never end them
 }
 
 
 @contextmanager
-def _node(folder: Path, database_url: str) -> Iterator[NodeProcess]:
-    node = NodeProcess(folder, port=free_port(), env={**_ENV, "SESSIONCAST_DATABASE_URL": database_url}, arguments=())
+def _node(folder: Path, database_url: str, **env: str) -> Iterator[NodeProcess]:
+    given = {**_ENV, **env, "SESSIONCAST_DATABASE_URL": database_url}
+    node = NodeProcess(folder, port=free_port(), env=given, arguments=())
     node.start()
     try:
         yield node
@@ -62,6 +62,19 @@ def api(shared_node: NodeProcess, database: tuple[str, str]) -> Iterator[Api]:
     found = Api(shared_node.url, database=database[0])
     with found.http:
         yield found
+
+
+@pytest.fixture(scope="session")
+def hasty(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Api, str]]:
+    """Requests to a node on PostgreSQL that waits half a second for locks, and its database."""
+    folder = tmp_path_factory.mktemp("hasty")
+    with (
+        _database("postgresql", request, folder) as url,
+        _node(folder, url, SESSIONCAST_LOCK_TIMEOUT_S="0.5") as node,
+    ):
+        found = Api(node.url, database="postgresql")
+        with found.http:
+            yield found, url
 
 
 @pytest.fixture(scope="session")

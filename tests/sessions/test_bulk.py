@@ -252,10 +252,10 @@ def test_while_phases_are_not_single_a_bulk_adds_to_them(api: Api) -> None:
 
 
 # SQLite has no row locks: one writer, one after another.
-@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("locked", ["task", "session"])
-def test_an_item_that_a_stranger_keeps_holds_up_nobody_else(api: Api, database: tuple[str, str], locked: str) -> None:
+def test_an_item_that_a_stranger_keeps_holds_up_nobody_else(hasty: tuple[Api, str], locked: str) -> None:
     """Items of a locked task or session are 409 BUSY, all others are done; afterwards the same key does the rest."""
+    api, url = hasty
     field = Field(api, 4)
     live = dict(zip(field.tasks, field.sessions("m"), strict=True))
     a, b, c, d = field.tasks
@@ -265,7 +265,7 @@ def test_an_item_that_a_stranger_keeps_holds_up_nobody_else(api: Api, database: 
         "delete": [{"session_id": live[task]} for task in (c, d)],
     }
     before = metric(api, "sessioncast_lock_timeouts_total", strategy="pessimistic")
-    with psycopg.connect(database[1]) as stranger:
+    with psycopg.connect(url) as stranger:
         stranger.execute(f"SELECT id FROM {locked} WHERE id = %s FOR NO KEY UPDATE", [row])
         stranger.execute("SELECT id FROM session WHERE id = %s FOR NO KEY UPDATE", [live[d]])
         answer = field.ask(**body, key=key)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -23,12 +24,25 @@ def _switch(api: Api, flag: str, state: str) -> None:
     admin.ok(admin.request("PUT", f"{_FLAGS}/{flag}", json={"state": state}), 200)
 
 
+@asynccontextmanager
+async def _alone(node_factory: NodeFactory, url: str, **env: str) -> AsyncIterator[Api]:
+    given = {"SESSIONCAST_DATABASE_URL": url, "SESSIONCAST_JWT_SECRET": SECRET, **env}
+    api = Api((await node_factory(env=given)).url, database="postgresql")
+    with api.http:
+        yield api
+
+
 @pytest.fixture
 async def alone(node_factory: NodeFactory, migrated_postgres_url: str) -> AsyncIterator[Api]:
     """A node whose database nobody else has."""
-    env = {"SESSIONCAST_DATABASE_URL": migrated_postgres_url, "SESSIONCAST_JWT_SECRET": SECRET}
-    api = Api((await node_factory(env=env)).url, database="postgresql")
-    with api.http:
+    async with _alone(node_factory, migrated_postgres_url) as api:
+        yield api
+
+
+@pytest.fixture
+async def hasty_alone(node_factory: NodeFactory, migrated_postgres_url: str) -> AsyncIterator[Api]:
+    """The same for one that waits half a second for locks."""
+    async with _alone(node_factory, migrated_postgres_url, SESSIONCAST_LOCK_TIMEOUT_S="0.5") as api:
         yield api
 
 
@@ -102,27 +116,27 @@ async def test_who_waits_for_one_task_keeps_nobody_from_another(alone: Api, migr
     assert counts.since()["given up"] == 0
 
 
-async def test_a_given_up_wait_is_counted(alone: Api, migrated_postgres_url: str) -> None:
-    """A start that waited five seconds in vain is 409 BUSY and one time-out."""
-    work, counts = alone.work(), Counts(alone, "pessimistic")
+async def test_a_given_up_wait_is_counted(hasty_alone: Api, migrated_postgres_url: str) -> None:
+    """A start that waited in vain is 409 BUSY and one time-out."""
+    work, counts = hasty_alone.work(), Counts(hasty_alone, "pessimistic")
     with psycopg.connect(migrated_postgres_url) as stranger:
         stranger.execute("SELECT id FROM task WHERE id = %s FOR NO KEY UPDATE", [work.task])
-        answer = await _asked(alone, work.path, {"phase": "run", "model": {"name": "m"}})
+        answer = await _asked(hasty_alone, work.path, {"phase": "run", "model": {"name": "m"}})
     document = problem(answer, 409, "session_being_modified")
     assert (document["detail"], document["retryable"], answer.headers["retry-after"]) == (BUSY, True, "1")
     assert {word: count for word, count in counts.since().items() if count} == {"given up": 1}
 
 
-async def test_a_wait_without_the_tasks_lock_is_counted_apart(alone: Api, migrated_postgres_url: str) -> None:
+async def test_a_wait_without_the_tasks_lock_is_counted_apart(hasty_alone: Api, migrated_postgres_url: str) -> None:
     """Optimistic: a replacement whose session somebody keeps is given up too, as a time-out of that strategy."""
-    _switch(alone, "pessimistic_locking_enabled", "off")
-    work = alone.work()
+    _switch(hasty_alone, "pessimistic_locking_enabled", "off")
+    work = hasty_alone.work()
     live = work.session("m")
-    counts, other = Counts(alone, "optimistic"), Counts(alone, "pessimistic")
+    counts, other = Counts(hasty_alone, "optimistic"), Counts(hasty_alone, "pessimistic")
     wish = {"on_conflict": "restart", "confirm": {"session_id": live["id"]}}
     with psycopg.connect(migrated_postgres_url) as stranger:
         stranger.execute("SELECT id FROM session WHERE id = %s FOR NO KEY UPDATE", [live["id"]])
-        answer = await _asked(alone, work.path, {"phase": live["phase"], "model": live["model"], **wish})
+        answer = await _asked(hasty_alone, work.path, {"phase": live["phase"], "model": live["model"], **wish})
     problem(answer, 409, "session_being_modified")
     assert (counts.since()["given up"], other.since()["given up"]) == (1, 0)
 

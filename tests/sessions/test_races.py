@@ -93,10 +93,10 @@ async def test_two_nodes_are_as_one(pair: list[Api]) -> None:
 
 
 # SQLite has no row locks: one writer, one after another.
-@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("locked", ["task", "session"])
-def test_who_waits_too_long_is_told_to_try_again(api: Api, database: tuple[str, str], locked: str) -> None:
+def test_who_waits_too_long_is_told_to_try_again(hasty: tuple[Api, str], locked: str) -> None:
     """While a stranger keeps a row locked, changes to it are 409 `session_being_modified`; afterwards they succeed."""
+    api, url = hasty
     work = api.work()
     session = work.session("m")
     path = f"/v1/sessions/{session['id']}"
@@ -112,7 +112,7 @@ def test_who_waits_too_long_is_told_to_try_again(api: Api, database: tuple[str, 
             lambda: api.delete(path),
         ]
     row = work.task if locked == "task" else session["id"]
-    with psycopg.connect(database[1]) as stranger:
+    with psycopg.connect(url) as stranger:
         stranger.execute(f"SELECT id FROM {locked} WHERE id = %s FOR NO KEY UPDATE", [row])
         for request in requests:
             answer = request()

@@ -13,6 +13,7 @@ from sessioncast_server.providers.service import open_leases
 from sessioncast_server.settings import load
 from sessioncast_server.turns.service import held_places
 from support.api import SECRET, Api
+from support.node import PATIENT
 
 _URL = "http://localhost"
 
@@ -48,6 +49,7 @@ def serving(url: str) -> Iterator[ClockedNode]:
     application = Application(
         load(
             {
+                **PATIENT,
                 "SESSIONCAST_DATABASE_URL": url,
                 "SESSIONCAST_JWT_SECRET": SECRET,
                 "SESSIONCAST_LEASE_LOOK_S": "86400",

@@ -14,6 +14,13 @@ from support.ports import free_port
 from support.program import Program
 from support.waiting import DEADLINE_S
 
+PATIENT = {
+    "SESSIONCAST_LOCK_TIMEOUT_S": "60",
+    "SESSIONCAST_WRITE_DEADLINE_S": "60",
+    "SESSIONCAST_POOL_WAIT_S": "60",
+}
+"""Settings of every node that is told nothing else: a machine that stalls for some seconds makes no right node answer
+that it is busy. Tests of what happens when a wait is over set it themselves."""
 _READY = re.compile(rb"ready at (https?://[^\s\"]+)")
 
 
@@ -33,10 +40,10 @@ class NodeProcess(Program):
         return [sys.executable, "-m", "sessioncast", "serve", "--port", str(self.port), *self._arguments]
 
     def environment(self) -> dict[str, str]:
-        """The test's environment without its settings, and the given ones."""
+        """The test's environment without its settings, patience, and the given ones."""
         theirs = ("SESSIONCAST_", "AGENT_SESSION_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
-        return {**kept, "PYTHONUNBUFFERED": "1", **self._env}
+        return {**kept, **PATIENT, "PYTHONUNBUFFERED": "1", **self._env}
 
     def launch(self) -> None:
         """Start it; the line of an earlier start says nothing about this one."""

@@ -18,6 +18,7 @@ from sessioncast_server.sessions.output import fill_output
 from sessioncast_server.tasks.service import create_task
 
 PROJECT = "p"
+_PATIENT_S = 60.0  # a machine that stalls for some seconds ends no wait that is to succeed
 
 TITLES = Text(
     sqlite="SELECT title FROM task ORDER BY created_at, id",
@@ -79,10 +80,11 @@ class Store:
 
 
 def make_database(url: str, log: Log, **limits: Any) -> Database:
-    """A database of a URL, not connected; `limits` as its class takes them."""
+    """A database of a URL, not connected; `limits` as its class takes them, waits are long where nothing is said."""
+    patient = {"write_deadline_s": _PATIENT_S, "pool_wait_s": _PATIENT_S}
     if url.startswith("sqlite:"):
-        return SqliteDatabase(path_of(url), log, **limits)
-    return PostgresDatabase(url, log, **limits)
+        return SqliteDatabase(path_of(url), log, **patient | limits)
+    return PostgresDatabase(url, log, **patient | {"lock_timeout_s": _PATIENT_S} | limits)
 
 
 @asynccontextmanager
