@@ -6,11 +6,11 @@ from functools import partial
 
 import pytest
 
-from sessioncast_server.broker.base import Broker
+from sessioncast_server.broker.base import Announcement, Broker, Whisper
 from sessioncast_server.broker.limits import RedisLimits
 from sessioncast_server.broker.memory import MemoryBroker, MemoryBus
 from sessioncast_server.broker.redis import RedisBroker
-from support.ear import Ear, announcement, new_channel
+from support.ear import Ear, announcement, new_channel, whisper
 from support.waiting import until
 
 Node = tuple[Broker, Ear]
@@ -121,6 +121,44 @@ async def test_unlisten_ends_the_announcements(nodes: Nodes) -> None:
     assert ear.offsets(left) == []
 
 
+async def test_whispers_arrive_among_the_announcements(nodes: Nodes) -> None:
+    """Every field of every whisper, in the order in which one node said and announced things; nobody doubts for it."""
+    channel, other = new_channel(), new_channel()
+    sender, _ = await nodes.listening(channel)
+    broker, ear = await nodes.listening(channel)
+    await until(lambda: broker.deaf_since() is None, "nothing to be missed")
+    ear.doubted.clear()
+    sent: list[Announcement | Whisper] = []
+    for number in range(1, 50):
+        sent += [announcement(channel, number), whisper(channel, number), whisper(channel, number)]
+
+    for each in sent:
+        if isinstance(each, Whisper):
+            sender.whisper(whisper(other))
+            sender.whisper(each)
+        else:
+            sender.announce(each)
+
+    await until(lambda: len(ear.told) >= len(sent), "all of them")
+    assert ear.told == sent
+    assert ear.doubted == []
+
+
+async def test_a_node_does_not_hear_its_own_whispers(nodes: Nodes) -> None:
+    """It has shown them at once; told again it would show them twice. Two that listen hear each other's only."""
+    channel = new_channel()
+    one, ear = await nodes.listening(channel)
+    two, other_ear = await nodes.listening(channel)
+
+    one.whisper(whisper(channel, 1))
+    two.whisper(whisper(channel, 2))
+    one.announce(announcement(channel, 3))
+    two.announce(announcement(channel, 4))
+
+    await until(lambda: 4 in ear.offsets(channel) and 3 in other_ear.offsets(channel), "what was said last")
+    assert (ear.whispered, other_ear.whispered) == ([whisper(channel, 2)], [whisper(channel, 1)])
+
+
 async def test_doubt_follows_every_listen(nodes: Nodes) -> None:
     """Each listen, also a repeated one, is answered by doubt about that channel, but not from inside the call."""
     channel = new_channel()
@@ -183,13 +221,16 @@ async def test_a_closed_broker_is_silent(nodes: Nodes) -> None:
 
     await broker.close()
     heard, doubted = list(ear.announced), list(ear.doubted)
+    sender.whisper(whisper(channel))
     sender.announce(announcement(channel, 2))
     broker.listen(channel)
     broker.announce(announcement(channel, 3))
+    broker.whisper(whisper(channel, 4))
 
     await until(lambda: 2 in witness.offsets(channel), "what was sent after the close")
-    assert (ear.announced, ear.doubted) == (heard, doubted)
+    assert (ear.announced, ear.doubted, ear.whispered) == (heard, doubted, [])
     assert 3 not in witness.offsets(channel)
+    assert witness.whispered == [whisper(channel)]
 
 
 async def test_a_broker_in_order_is_not_deaf(nodes: Nodes) -> None:
