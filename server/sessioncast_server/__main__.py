@@ -22,6 +22,9 @@ def register(app: typer.Typer) -> None:
     epochs = typer.Typer(help="The lives of the logs.", no_args_is_help=True)
     epochs.command("rotate")(rotate)
     app.add_typer(epochs, name="epoch")
+    jobs = typer.Typer(help="What a server does from time to time.", no_args_is_help=True)
+    jobs.command("run")(run_job)
+    app.add_typer(jobs, name="job")
 
 
 def serve(
@@ -119,6 +122,26 @@ def rotate(database_url: Annotated[str | None, _URL] = None) -> None:
     typer.echo(f"{count} logs have new epochs")
 
 
+def run_job(
+    name: Annotated[str, typer.Argument(help="thread-cleanup: delete threads that were idle for too long")],
+    database_url: Annotated[str | None, _URL] = None,
+) -> None:
+    """Do a job now, on the database of the settings, whether or not a server is at work on it."""
+    from sessioncast_server import parts  # noqa: PLC0415  see `register`
+    from sessioncast_server.db.errors import DatabaseError  # noqa: PLC0415  the same
+    from sessioncast_server.jobs.by_hand import run_now  # noqa: PLC0415  the same
+
+    chosen = _settings(database_url=database_url)
+    jobs = parts.make_jobs(chosen)
+    if name not in jobs:
+        _fail(f"there is no job {name!r}; there is {', '.join(jobs)}")
+    _settle_schema(chosen, upgrades=False)
+    try:
+        typer.echo(run_now(jobs[name], *parts.store_of_jobs(chosen)))
+    except DatabaseError as error:
+        _fail(str(error))
+
+
 def _serve_with_workers(chosen: "Settings", ready: "Callable[[str], None]") -> None:
     from sessioncast_server.workers.keeper import WorkersError, run_workers  # noqa: PLC0415  see `register`
 
@@ -128,13 +151,17 @@ def _serve_with_workers(chosen: "Settings", ready: "Callable[[str], None]") -> N
         _fail(str(error), error.status)
 
 
-def _settle_schema(chosen: "Settings") -> None:
-    """Upgrade a file; refuse a PostgreSQL whose schema is older: other nodes may be at work on it."""
+def _settle_schema(chosen: "Settings", *, upgrades: bool = True) -> None:
+    """Upgrade a file; refuse a PostgreSQL whose schema is older: other nodes may be at work on it.
+
+    Args:
+        upgrades: False: refuse a file, too.
+    """
     from sessioncast_server.db.errors import DatabaseError  # noqa: PLC0415  see `register`
     from sessioncast_server.db.migrate import SchemaError, migrate, require_current  # noqa: PLC0415  the same
 
     try:
-        if chosen.is_sqlite:
+        if chosen.is_sqlite and upgrades:
             migrate(chosen.database_url)
         else:
             require_current(chosen.database_url)

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from sessioncast_server.audit.api import AuditApi
 from sessioncast_server.auth.openmode import OriginGuard, cors
-from sessioncast_server.broker.base import Announcement, Broker
+from sessioncast_server.broker.base import Announcement, Broker, Whisper
 from sessioncast_server.channels import life
 from sessioncast_server.channels.hub import Hub
 from sessioncast_server.channels.log import Log
@@ -71,6 +71,7 @@ from sessioncast_server.sessions.start import Terms
 from sessioncast_server.settings import Settings
 from sessioncast_server.tasks.api import TasksApi
 from sessioncast_server.tasks.service import ids_of_project, snapshot_tasks
+from sessioncast_server.thread_parts import ThreadParts
 from sessioncast_server.transports.conversation import WebSocketParts
 from sessioncast_server.transports.events import EventsApi
 from sessioncast_server.transports.poll import Poll, PollLimits
@@ -104,8 +105,14 @@ class Application:
         self.database: Database = open_database(settings, log, meter=lambda pool: PoolMetrics(self.metrics, pool))
         self.flags = FlagView(self.database, settings.flags_refresh_s)
         self._broker = broker or make_broker(settings, self.metrics)
+        self._threads = ThreadParts(settings, self.database, self.metrics, whisper=self._whisper)
         snapshots = Snapshots(
-            [(Kind.TASK, snapshot_tasks), (Kind.SESSION, snapshot_sessions), (Kind.PROVIDER, snapshot_heads)],
+            [
+                (Kind.TASK, "task", snapshot_tasks),
+                (Kind.SESSION, "session", snapshot_sessions),
+                (Kind.PROVIDER, "provider", snapshot_heads),
+                *self._threads.sources,
+            ],
             snapshot_limits(settings),
         )
         self.hub = Hub(
@@ -119,7 +126,7 @@ class Application:
         )
         self.health = Health(vital={"database": self._database_check}, helpful={"broker": self._broker_check})
         self._authenticator = make_authenticator(settings)
-        self._targets = Targets(self.database, holds)
+        self._targets = Targets(self.database, self._holds)
         self.admission = make_admission(settings, self.metrics)
         self._outlet_terms = outlet_terms(settings)
         parts = WebSocketParts(
@@ -161,6 +168,7 @@ class Application:
             _log.error("another database than before: new epochs")
         await self.flags.refresh()
         await self.hub.start()
+        self._threads.start()
         retention = Retention(
             self.database,
             keep_s=self._settings.log_keep_s,
@@ -176,6 +184,7 @@ class Application:
             asyncio.create_task(endlessly(lambda: watch_size(self.metrics, self._size)), name="size"),
             asyncio.create_task(endlessly(self.flags.run_for_ever), name="flags"),
             asyncio.create_task(endlessly(keeper.run_for_ever), name="leases"),
+            asyncio.create_task(endlessly(self._threads.clean_daily), name="thread cleanup"),
             asyncio.create_task(self._settle(), name="settling"),
         ]
         gc.collect()
@@ -197,6 +206,7 @@ class Application:
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
             await self._room.close()
+            await self._threads.close()
             await self._lookups.close()
             await self.hub.close()
         finally:
@@ -236,6 +246,7 @@ class Application:
             ).endpoints(),
             *MetricsApi(reader).endpoints(),
             *VersionsApi(mutator, reader).endpoints(),
+            *self._threads.endpoints(mutator, reader, self._room),
             *AuditApi(reader).endpoints(),
             *FlagsApi(mutator, database, self.flags, changed=self._flag_changed, metrics=self.metrics).endpoints(),
             *events.endpoints(),
@@ -287,6 +298,12 @@ class Application:
         # A node may have died while it did so. On a store where nothing is left to settle it costs one look.
         await settle_all(self.database, self._meter)
 
+    def _whisper(self, whisper: Whisper) -> None:
+        self.hub.whisper(whisper)
+
+    def _holds(self, tx: ReadTx, project: str, wishes: Filter, owner: str | None) -> bool:
+        return holds(tx, project, wishes) and self._threads.holds(tx, project, wishes, owner)
+
     async def _database_check(self) -> str | None:
         await self.database.read(_nothing)
         return None
@@ -312,10 +329,9 @@ class Application:
 
 
 def holds(tx: ReadTx, project: str, wishes: Filter) -> bool:
-    """Whether a project exists and holds every id that a filter names. There are no threads yet."""
+    """Whether a project exists and holds every task and session that a filter names."""
     return (
-        not wishes.threads
-        and project_exists(tx, project)
+        project_exists(tx, project)
         and ids_of_project(tx, project, wishes.tasks) == set(wishes.tasks)
         and sessions_of_project(tx, project, wishes.sessions) == set(wishes.sessions)
     )

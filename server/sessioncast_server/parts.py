@@ -1,6 +1,8 @@
 """Parts of a node that the settings decide on. With `app.py` the only place that names a concrete backend."""
 
 import time
+from collections.abc import Callable
+from datetime import timedelta
 
 from sessioncast_server.auth.keyset import KeySet
 from sessioncast_server.auth.tokens import Authenticator
@@ -10,20 +12,30 @@ from sessioncast_server.cache.aside import AsideLimits
 from sessioncast_server.cache.base import Cache
 from sessioncast_server.channels.channel import ChannelLimits
 from sessioncast_server.channels.hub import Hub, HubLimits
+from sessioncast_server.channels.log import Log
 from sessioncast_server.channels.snapshot import SnapshotLimits
 from sessioncast_server.channels.watch import Watches
 from sessioncast_server.db.database import Database
+from sessioncast_server.db.guest import SqliteGuest
+from sessioncast_server.db.open import open_database
+from sessioncast_server.db.sqlite import path_of
 from sessioncast_server.exchange.reader import Reader
+from sessioncast_server.jobs.by_hand import Job, Store, thread_cleanup
 from sessioncast_server.observe.metrics import Metrics
 from sessioncast_server.providers.meter import Meter
 from sessioncast_server.providers.resume import Terms
 from sessioncast_server.providers.rules import ResumeTerms
 from sessioncast_server.sessions.lookup import Lookups
-from sessioncast_server.settings import Settings
+from sessioncast_server.sessions.output import fill_output
+from sessioncast_server.settings import Settings, SettingsError
+from sessioncast_server.threads.chat_api import ChatTerms
+from sessioncast_server.threads.responder import Responding, load_responder
+from sessioncast_server.threads.rules import Terms as ThreadTerms
 from sessioncast_server.transports.admission import Admission, AdmissionLimits
 from sessioncast_server.transports.conversation import WebSocketLimits
 from sessioncast_server.transports.descriptors import connections_bound, raise_descriptor_limit
 from sessioncast_server.transports.outlet import OutletTerms
+from sessioncast_server.turns.holding import Holder
 from sessioncast_server.turns.waiting import WaitingRoom
 
 _REQUESTS = 128
@@ -175,6 +187,57 @@ def resume_terms(settings: Settings) -> Terms:
     """On what terms sessions are resumed."""
     resume = ResumeTerms(settings.resume_stale_s, settings.resume_failures_max, settings.resume_changed_share)
     return Terms(resume, turn_lease_s=settings.turn_lease_s, waiter_lease_s=settings.waiter_lease_s)
+
+
+def thread_terms(settings: Settings) -> ThreadTerms:
+    """On what terms threads are kept."""
+    return ThreadTerms(
+        messages_max=settings.thread_max_messages,
+        keep=timedelta(days=settings.thread_retention_days),
+        waiter_lease_s=settings.waiter_lease_s,
+    )
+
+
+def chat_terms(settings: Settings) -> ChatTerms:
+    """How chats are answered; a run of this node outlives it for as long as a place in the queue does."""
+    return ChatTerms(settings.thread_wait_s, settings.waiter_lease_s, "default" if settings.open_mode else None)
+
+
+def make_responding(settings: Settings) -> Responding:
+    """Who answers in chats.
+
+    Raises:
+        SettingsError: the responder cannot be loaded.
+    """
+    try:
+        responder = load_responder(settings.responder)
+    except ValueError as error:
+        raise SettingsError(f"SESSIONCAST_RESPONDER={settings.responder}: {error}") from error
+    return Responding(
+        responder,
+        deadline_s=settings.responder_deadline_s,
+        max_bytes=settings.responder_max_bytes,
+        threads=settings.responder_threads,
+    )
+
+
+def make_holder(settings: Settings, database: Database) -> Holder:
+    """What keeps the turns that this node itself has."""
+    return Holder(database, renew_s=settings.waiter_lease_s / 3, give_up_s=4 * settings.waiter_lease_s)
+
+
+def make_jobs(settings: Settings) -> dict[str, Job]:
+    """Jobs by name, for the command line."""
+    return {"thread-cleanup": thread_cleanup(thread_terms(settings))}
+
+
+def store_of_jobs(settings: Settings) -> tuple[Callable[[Log], Store], Log]:
+    """What such a job works on: a file as a guest, for a server may have it."""
+    log = Log(fill_output)
+    if settings.is_sqlite:
+        path = path_of(settings.database_url)
+        return lambda appender: SqliteGuest(path, appender, busy_s=settings.lock_timeout_s), log
+    return lambda appender: open_database(settings, appender), log
 
 
 def make_waiting_room(settings: Settings, database: Database, meter: Meter) -> WaitingRoom:

@@ -11,11 +11,13 @@ from sessioncast_server.projects import tables as _projects
 from sessioncast_server.providers import tables as _providers
 from sessioncast_server.sessions import tables as _sessions
 from sessioncast_server.tasks import tables as _tasks
+from sessioncast_server.threads import tables as _threads
 from sessioncast_server.turns import tables as _turns
 from sessioncast_server.versions import tables as _versions
 
 FEATURES = (
-    _audit, _channels, _exchange, _flags, _models, _projects, _providers, _sessions, _tasks, _turns, _versions,
+    _audit, _channels, _exchange, _flags, _models, _projects, _providers, _sessions, _tasks, _threads, _turns,
+    _versions,
 )  # fmt: skip
 
 METADATA = SQLModel.metadata

@@ -21,10 +21,17 @@ from sessioncast_server.settings_groups.redis import Redis
 from sessioncast_server.settings_groups.requests import Requests
 from sessioncast_server.settings_groups.store import Store
 from sessioncast_server.settings_groups.streams import Streams
+from sessioncast_server.settings_groups.threads import Threads
 from sessioncast_server.settings_groups.tracking import Tracking
 
 PREFIX = "SESSIONCAST_"
 DB_PATH_VARIABLE = "AGENT_SESSION_DB_PATH"
+ALIASES = {
+    "AGENT_SESSION_MAX_MESSAGES": "SESSIONCAST_THREAD_MAX_MESSAGES",
+    "AGENT_SESSION_RETENTION_DAYS": "SESSIONCAST_THREAD_RETENTION_DAYS",
+    "AGENT_SESSION_CLEANUP_HOUR": "SESSIONCAST_THREAD_CLEANUP_HOUR",
+}
+"""Names that settings had before, by those they have."""
 CLIENT_VARIABLES = frozenset({"SESSIONCAST_URL", "SESSIONCAST_TOKEN"})
 """Read by the client's commands, so no mistake in a server's environment."""
 
@@ -48,6 +55,7 @@ class Settings(
     Streams,
     Channels,
     Store,
+    Threads,
     Providers,
     Tracking,
     Requests,
@@ -122,6 +130,9 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
         lines.append(
             f"{DB_PATH_VARIABLE}={path}: means another database than SESSIONCAST_DATABASE_URL={url}; unset one"
         )
+    for alias, name in ALIASES.items():
+        if (value := given.get(alias)) and given.setdefault(name, value) != value:
+            lines.append(f"{alias}={value}: is another value than {name}={given[name]}; unset one")
 
     class Bound(Settings):
         @classmethod

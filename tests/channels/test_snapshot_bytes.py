@@ -30,7 +30,7 @@ async def read(rig: Rig, sizes: Iterable[int], limits: SnapshotLimits) -> Snapsh
     """A snapshot of resources of so many bytes."""
     texts = made(sizes)
     await rig.project()
-    return await rig.database.read(Snapshots([(Kind.TASK, lambda *_: texts)], limits).read, "p", ALL)
+    return await rig.database.read(Snapshots([(Kind.TASK, "task", lambda *_: texts)], limits).read, "p", ALL)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,9 @@ async def test_what_would_be_too_large_is_not_read_to_its_end(rig: Rig) -> None:
             given.append(text)
             yield text
 
-    snapshots = Snapshots([(Kind.TASK, source), (Kind.SESSION, source)], SnapshotLimits(max_bytes=1000))
+    snapshots = Snapshots(
+        [(Kind.TASK, "task", source), (Kind.SESSION, "session", source)], SnapshotLimits(max_bytes=1000)
+    )
     await rig.project()
     assert b'"too_large":true' in (await rig.database.read(snapshots.read, "p", ALL)).pages[0]
     assert len(given) == 3

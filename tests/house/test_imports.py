@@ -23,7 +23,7 @@ PACKAGES = {
 SERVER: list[tuple[str, str]] = [
     # Who: what of the server it may import. The first row that fits counts. A name covers what is below it, `*` is any
     # part of a name, `own` is the importer's folder, `-` takes away. What is not one of our folders is a feature.
-    ("app parts __main__ server workers", "*"),
+    ("app parts thread_parts __main__ server workers", "*"),
     ("settings settings_groups", "settings_groups"),
     ("problems", "db.errors"),
     ("jsontext mergepatch", ""),
@@ -45,7 +45,7 @@ SERVER: list[tuple[str, str]] = [
     ("cache", "cache"),
     ("*.lookup *.views", "own -own.tables *.service *.rules exchange cache channels db web auth problems observe"),
     ("console", "console web auth problems"),
-    ("jobs", "jobs exchange *.service channels db problems observe"),
+    ("jobs", "jobs exchange *.service *.cleanup *.rules channels db problems observe"),
     ("exchange", "exchange channels web db problems observe"),
     ("*.rules", "*.rules problems"),
     ("turns.queue", "turns exchange db web problems"),
@@ -54,8 +54,8 @@ SERVER: list[tuple[str, str]] = [
         "own -own.api *.service *.record *.rules channels.log channels.audience auth.principal db problems observe",
     ),
     (
-        "*.api *_api *.requests",
-        "own -own.tables *.service *.rules turns.queue turns.waiting exchange channels db web auth problems observe",
+        "*.api *_api *.requests *.changes",
+        "own -own.tables *.service *.rules turns -turns.tables exchange channels db web auth problems observe",
     ),
     ("*", "own -own.api *.service *.record *.rules channels auth db problems observe"),
 ]

@@ -101,7 +101,8 @@ class Rig:
         """One more node."""
         broker, tally = FaultyBroker(self.bus), Tally()
         sources = Snapshots(
-            [(Kind.TASK, snapshot_tasks), (Kind.SESSION, snapshot_sessions)], snapshots or SnapshotLimits()
+            [(Kind.TASK, "task", snapshot_tasks), (Kind.SESSION, "session", snapshot_sessions)],
+            snapshots or SnapshotLimits(),
         )
         hub = Hub(self.database, self.log, sources, broker, limits or HubLimits(head_check_s=0.1), tally)
         await hub.start()

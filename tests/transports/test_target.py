@@ -49,7 +49,9 @@ class Desk:
         self.now = 0.0
         self.counted = Counted(rig.database.read)
         patch.setattr(rig.database, "read", self.counted)
-        self.targets = Targets(rig.database, holds, clock=lambda: self.now)
+        self.targets = Targets(
+            rig.database, lambda tx, project, wishes, _: holds(tx, project, wishes), clock=lambda: self.now
+        )
 
     async def check(self, wishes: Filter = ALL, *, by: Principal = ANN, project: str = "p") -> Target:
         """The target."""

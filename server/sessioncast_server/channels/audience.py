@@ -20,31 +20,45 @@ class Audience:
     Attributes:
         filter: the wishes. The ids in it belong to the channel and were checked against the subscriber's rights.
         threads: whether a filter without ids covers threads too (`threads:read_all`).
+        owner: the user whose threads these are; None: whoever's (`threads:read_all`). Ids of threads are a user's own:
+            another user may have a thread of the same id.
         key: equal for equal audiences.
     """
 
     filter: Filter
     threads: bool = False
+    owner: str | None = None
     key: str = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", f"{self.filter.canonical()}{'&threads' if self.threads else ''}")
+        key = f"{self.filter.canonical()}{'&threads' if self.threads else ''}"
+        # No id, kind or flag holds a line feed, and it stands last: no user can be named so that keys are equal.
+        object.__setattr__(self, "key", key if self.owner is None else f"{key}\n{self.owner}")
 
     def wants(self, route: Route) -> bool:
         """Whether an event is for this audience."""
         wishes = self.filter
         if wishes.kinds is not None and route.kind not in wishes.kinds:
             return False
+        if route.thread_id is not None and self.owner is not None and route.owner != self.owner:
+            return False
         if wishes.whole_project:
             return route.thread_id is None or self.threads
         return route.task_id in wishes.tasks or route.session_id in wishes.sessions or route.thread_id in wishes.threads
 
     @property
-    def ids(self) -> dict[str, list[str]]:
+    def ids(self) -> dict[str, Any]:
         """Parameters of `statement`."""
         wishes = self.filter
         lists = {"tasks": wishes.tasks, "sessions": wishes.sessions, "threads": wishes.threads, "kinds": wishes.kinds}
-        return {name: list(ids) for name, ids in lists.items() if ids}
+        params: dict[str, Any] = {name: list(ids) for name, ids in lists.items() if ids}
+        if self._by_owner:
+            params["owner"] = self.owner
+        return params
+
+    @property
+    def _by_owner(self) -> bool:
+        return self.owner is not None and bool(self.threads or self.filter.threads)
 
     def statement(self, event: Any) -> Statement:
         """The statement that reads this audience's events with `after < offset <= upto`.
@@ -67,6 +81,8 @@ def _statement(event: Any, lists: frozenset[str], threads: bool) -> Statement:
         query = query.where(or_(*wanted))
     elif not threads:
         query = query.where(event.c.kind != Kind.THREAD.value)
+    if "owner" in lists:
+        query = query.where(or_(event.c.thread_id.is_(None), event.c.owner == bindparam("owner")))
     if "kinds" in lists:
         query = query.where(any_of(event.c.kind, bindparam("kinds", type_=IdList)))
     return Statement(query.order_by(event.c.offset).limit(bindparam("limit", type_=BigInteger)))

@@ -86,8 +86,11 @@ _HEADS = Statement(
 
 
 @cache
-def newest_of(columns: tuple[str, ...]) -> Text:
+def newest_of(columns: tuple[str, ...], *, owned: bool = False) -> Text:
     """The newest event of `:kinds` in which one of these columns has one of the values in the list of its name.
+
+    Args:
+        owned: of threads only those of `:owner` count.
 
     One step in an index for each value, whatever a planner believes: on SQLite by a subquery that is run for each, with
     the kinds hidden from the choice of the index; on PostgreSQL by LATERAL with a LIMIT.
@@ -95,19 +98,25 @@ def newest_of(columns: tuple[str, ...]) -> Text:
     sqlite = """
 SELECT (
     SELECT e."offset" FROM event AS e
-    WHERE e.project_id = :channel AND e.{0} = json_each.value AND +e.kind IN (SELECT value FROM json_each(:kinds))
+    WHERE e.project_id = :channel AND e.{0} = json_each.value AND +e.kind IN (SELECT value FROM json_each(:kinds)){1}
     ORDER BY e."offset" DESC LIMIT 1
 ) AS found FROM json_each(:{0})"""
     postgresql = """
 SELECT e."offset" AS found FROM unnest(%({0})s::text[]) AS wanted(value) CROSS JOIN LATERAL (
     SELECT "offset" FROM event
-    WHERE project_id = %(channel)s AND {0} = wanted.value AND kind = ANY(%(kinds)s::text[])
+    WHERE project_id = %(channel)s AND {0} = wanted.value AND kind = ANY(%(kinds)s::text[]){1}
     ORDER BY "offset" DESC LIMIT 1
 ) AS e"""
+    owner = ("", "")
+    if owned:
+        owner = (
+            " AND (e.thread_id IS NULL OR e.owner = :owner)",
+            " AND (thread_id IS NULL OR owner = %(owner)s::text)",
+        )
     whole = 'SELECT max(found) AS "offset" FROM ({0}\n) AS newest'
     return Text(
-        sqlite=whole.format(" UNION ALL ".join(map(sqlite.format, columns))),
-        postgresql=whole.format(" UNION ALL ".join(map(postgresql.format, columns))),
+        sqlite=whole.format(" UNION ALL ".join(sqlite.format(column, owner[0]) for column in columns)),
+        postgresql=whole.format(" UNION ALL ".join(postgresql.format(column, owner[1]) for column in columns)),
         columns={"offset": None},
         types={name: IdList() for name in (*columns, "kinds")},
     )
@@ -227,7 +236,10 @@ def newest(tx: ReadTx, channel: str, audience: Audience) -> int | None:
     else:
         ids = {"task_id": wishes.tasks, "session_id": wishes.sessions, "thread_id": wishes.threads}
         wanted = {column: list(values) for column, values in ids.items() if values}
-    row = tx.one(newest_of(tuple(wanted)), channel=channel, **wanted, kinds=kinds)
+    statement, owner = newest_of(tuple(wanted)), {}
+    if audience.owner is not None and (audience.threads or wishes.threads):
+        statement, owner = newest_of(tuple(wanted), owned=True), {"owner": audience.owner}
+    row = tx.one(statement, channel=channel, **wanted, kinds=kinds, **owner)
     return None if row.offset is None else int(row.offset)
 
 

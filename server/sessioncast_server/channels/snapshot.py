@@ -54,10 +54,10 @@ class Snapshots:
     """Reads snapshots.
 
     Args:
-        sources: by kind, the features that have resources to show.
+        sources: the features that have resources to show: the kind that a filter knows them by, what they are called.
     """
 
-    def __init__(self, sources: Sequence[tuple[Kind, Source]], limits: SnapshotLimits) -> None:
+    def __init__(self, sources: Sequence[tuple[Kind, str, Source]], limits: SnapshotLimits) -> None:
         self._sources = sources
         self._limits = limits
 
@@ -76,11 +76,11 @@ class Snapshots:
 
     def _resources(self, tx: ReadTx, channel: str, audience: Audience) -> Iterator[bytes]:
         room = self._limits.resources
-        for kind, source in self._sources:
+        for kind, name, source in self._sources:
             if audience.filter.kinds is None or kind in audience.filter.kinds:
                 for resource in source(tx, channel, audience, room):
                     room -= 1
-                    yield b'{"kind":"%s","data":%s}' % (kind.value.encode(), resource)
+                    yield b'{"kind":"%s","data":%s}' % (name.encode(), resource)
 
 
 def _pages(resources: Sequence[bytes], limits: SnapshotLimits) -> Iterator[list[bytes]]:

@@ -98,7 +98,7 @@ def _apply(
     if before is not None:
         return before
     answer = _answer(tx, fn, args, kwargs)
-    if answer.status < 300:
+    if 200 <= answer.status < 300:
         keep(tx, ticket, answer)
     else:
         give_back(tx, ticket)

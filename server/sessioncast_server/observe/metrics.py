@@ -4,6 +4,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from sessioncast_server.observe.provider_metrics import ProviderMetrics
+from sessioncast_server.observe.thread_metrics import ThreadMetrics
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -82,6 +83,7 @@ class Metrics:
         self.lookup_cache = counter("lookup_cache", "Lookups, by what the cache made of them.", "outcome")
         self.lookup_cache_entries = gauge("lookup_cache_entries", "Answers to lookups kept in memory.")
         self.providers = ProviderMetrics(registry)
+        self.threads = ThreadMetrics(registry)
         self._by_request: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._statements_by_request: dict[tuple[str, str], Histogram] = {}
 

@@ -28,11 +28,11 @@ _PROJECT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _FOUND_S = 1.0
 _FOUND_MAX = 1000
 
-_Key = tuple[str, Filter | str]
-"""What is looked for: a filter in a project, or the project of a task or session."""
+_Key = tuple[str, Filter | str, str | None]
+"""What is looked for: a filter in a project, for a user where it names threads; or the project of a task or session."""
 
-Holds = Callable[[ReadTx, str, Filter], bool]
-"""Whether a project exists and holds every id that a filter names."""
+Holds = Callable[[ReadTx, str, Filter, str | None], bool]
+"""Whether a project exists and holds every id that a filter names; the threads as this user's, or anybody's (None)."""
 
 
 class EventsQuery(BaseModel):
@@ -117,21 +117,29 @@ class Targets:
             raise not_found()  # not even asked for: a text that cannot be a project may not be storable at all
         if not principal.may_see(project):
             raise not_found()
-        await self._find((project, wishes), self._held, project, wishes)
-        threads = wishes.whole_project and principal.has(Scope.THREADS_READ_ALL)
-        return Target(project, Audience(wishes, threads=threads))
+        reads_all = principal.has(Scope.THREADS_READ_ALL)
+        owner = principal.sub if wishes.threads else None
+        try:
+            await self._find((project, wishes, owner), self._held, project, wishes, owner)
+        except Problem:
+            if owner is None or not reads_all:
+                raise
+            # One's own come first: who may read all threads is not shown another's of the same id beside them.
+            owner = None
+            await self._find((project, wishes, owner), self._held, project, wishes, owner)
+        return Target(project, Audience(wishes, threads=wishes.whole_project and reads_all, owner=owner))
 
     async def of_task(self, task_id: str, wishes: Filter, principal: Principal) -> Target:
         """The target of a filter in the project that a task belongs to; raises as `check`."""
-        return await self.check(await self._find(("task", task_id), _task_project, task_id), wishes, principal)
+        return await self.check(await self._find(("task", task_id, None), _task_project, task_id), wishes, principal)
 
     async def of_session(self, session_id: str, wishes: Filter, principal: Principal) -> Target:
         """The target of a filter in the project that a session belongs to; raises as `check`."""
-        project = await self._find(("session", session_id), _session_project, session_id)
+        project = await self._find(("session", session_id, None), _session_project, session_id)
         return await self.check(project, wishes, principal)
 
-    def _held(self, tx: ReadTx, project: str, wishes: Filter) -> str:
-        if not self._holds(tx, project, wishes):
+    def _held(self, tx: ReadTx, project: str, wishes: Filter, owner: str | None) -> str:
+        if not self._holds(tx, project, wishes, owner):
             raise not_found()
         return project
 

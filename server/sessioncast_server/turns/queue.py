@@ -41,21 +41,26 @@ class Queue:
         self._mutator = mutator
         self._room = room
 
-    async def in_turn(self, call: Call, wait_s: float, fn: Callable[..., Answer], /, *args: Any) -> Written[Answer]:
+    async def in_turn(
+        self, call: Call, wait_s: float, fn: Callable[..., Answer], /, *args: Any, place_id: str | None = None
+    ) -> Written[Answer]:
         """What `fn(tx, place_id, …)` wrote when it was its turn.
 
         Args:
             wait_s: longest wait.
+            place_id: a UUID that no other request has: one that comes again waits behind itself, for what is done in
+                the turn goes on after `fn`. None: as above.
 
         Raises:
             Problem: 409 `session_being_modified` with `ahead`, when the wait was too long; what `fn` refused with.
             ClientDisconnect: nobody is there to be answered.
         """
         key = call.request.headers.get("idempotency-key")
-        place_id = str(uuid.uuid4())
-        if key is not None:
+        keeps_place = key is not None and place_id is None
+        place_id = place_id or str(uuid.uuid4())
+        if keeps_place:
             asker = (call.principal.sub, call.principal.bearer or "")
-            place_id = str(uuid.uuid5(_PLACES, "\n".join((*asker, call.request.scope["path"], key))))
+            place_id = str(uuid.uuid5(_PLACES, "\n".join((*asker, call.request.scope["path"], key or ""))))
         loop = asyncio.get_running_loop()
         ends = loop.time() + wait_s
         try:
@@ -65,7 +70,7 @@ class Queue:
                     return written
                 await self._wait(call, written.value.note, ends - loop.time())
         except BaseException as error:
-            if key is None or (isinstance(error, Problem) and error.status == 409):
+            if not keeps_place or (isinstance(error, Problem) and error.status == 409):
                 await self._leave(place_id)
             raise
 

@@ -25,7 +25,12 @@ _TURN = TurnRow.__table__  # type: ignore[attr-defined]  # SQLModel sets it on t
 _OF_KEY = _TURN.c.key == bindparam("of_key")
 _ID = _TURN.c.id == bindparam("place_id")
 _QUEUE = Statement(
-    select(*(_TURN.c[name] for name in ("id", "number", "granted", "fence", "expects", "subject", "named", "user_id")))
+    select(
+        *(
+            _TURN.c[name]
+            for name in ("id", "number", "granted", "fence", "expects", "subject", "named", "user_id", "lease_s")
+        )
+    )
     .where(_OF_KEY)
     .order_by(_TURN.c.number)
 )
@@ -43,6 +48,7 @@ _GRANT = Statement(
 )
 _ATTACH = Statement(update(_TURN).where(_ID).values(subject=bindparam("new_subject"), named=bindparam("new_named")))
 _LEAVE = Statement(delete(_TURN).where(_ID, _TURN.c.subject.is_(None)))
+_LEAVE_QUEUE = Statement(delete(_TURN).where(_OF_KEY, _ID, _TURN.c.subject.is_(None)))
 _RELEASE = Statement(delete(_TURN).where(_TURN.c.subject == bindparam("of_subject")))
 _GIVE_UP = Statement(
     delete(_TURN).where(
@@ -53,6 +59,9 @@ _RENEW = Statement(
     update(_TURN)
     .where(any_of(_TURN.c.id, bindparam("ids", type_=IdList)), _TURN.c.granted.is_(False))
     .values(renewals=_TURN.c.renewals + 1)
+)
+_RENEW_TURN = Statement(
+    update(_TURN).where(_ID, _TURN.c.granted.is_(True), _TURN.c.subject.is_(None)).values(renewals=_TURN.c.renewals + 1)
 )
 _BEFORE = _TURN.alias("before")
 _AHEAD = Statement(
@@ -127,6 +136,27 @@ def grant(tx: WriteTx, place: Place, *, fence: int, lease_s: float, expects: str
     tx.run(_GRANT, place_id=place.id, new_fence=fence, new_lease_s=lease_s, new_expects=expects)
 
 
+def is_free(tx: ReadTx, key: str) -> bool:
+    """Whether nobody has the turn, and nobody waits for it."""
+    return not tx.all(_QUEUE, of_key=key)
+
+
+def held_turn(tx: WriteTx, key: str, place_id: str) -> float | None:
+    """The lease of a turn without a subject, which is renewed by this; None: the place does not have the turn."""
+    holder = next(iter(tx.all(_QUEUE, of_key=key)), None)
+    if holder is None or holder.id != place_id or not holder.granted:
+        return None
+    tx.run(_RENEW_TURN, place_id=place_id)
+    lease_s: float = holder.lease_s
+    return lease_s
+
+
+def renew_turns(tx: WriteTx, place_ids: list[str]) -> None:
+    """Keep turns without subjects, for those who have them."""
+    for place_id in place_ids:
+        tx.run(_RENEW_TURN, place_id=place_id)
+
+
 def attach(tx: WriteTx, key: str, subject: str, *, user: str, fence: int) -> None:
     """Use the turn of a fence for a subject; the first that names its fence has it, until it ends.
 
@@ -167,6 +197,11 @@ def give_up(tx: WriteTx, key: str, fence: int) -> bool:
 def end_queues(tx: WriteTx, keys: list[str]) -> None:
     """End all places that nothing was begun with: what they wait for is no more. Who waits finds out and asks again."""
     tx.run(_END_QUEUES, keys=keys)
+
+
+def leave_queue(tx: WriteTx, key: str, place_id: str) -> None:
+    """As `leave`, of a place that only this queue may have: its id came from outside."""
+    tx.run(_LEAVE_QUEUE, of_key=key, place_id=place_id)
 
 
 def leave(tx: WriteTx, place_id: str) -> None:

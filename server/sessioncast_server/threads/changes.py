@@ -1,0 +1,158 @@
+"""What requests change of threads: each a function in a transaction, with its answer."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sessioncast_server.db.transaction import WriteTx
+from sessioncast_server.jsontext import json_bytes
+from sessioncast_server.problems import Problem
+from sessioncast_server.projects.service import put_project
+from sessioncast_server.threads.messages import append, clear, newest, pop, prune, set_aside
+from sessioncast_server.threads.record import Thread
+from sessioncast_server.threads.responder import Said
+from sessioncast_server.threads.rules import Item, Owned, Terms
+from sessioncast_server.threads.service import delete_thread, lock_thread, open_thread, shown
+from sessioncast_server.threads.telling import Told, told
+from sessioncast_server.threads.turn import begin_run, end_run, require_run, take_turn
+from sessioncast_server.turns.queue import waiting_answer
+from sessioncast_server.web.answer import Answer
+from sessioncast_server.web.etag import resource_etag
+from sessioncast_shared.codes import Code
+
+
+def create(tx: WriteTx, name: Owned, title: str | None, terms: Terms) -> Answer:
+    """201, or 200 with the one that there is."""
+    thread, made = open_thread(tx, name, terms, title=title)
+    body = shown(thread, terms.keep)
+    return Answer(201 if made else 200, body, {"ETag": resource_etag(thread.version, body)}, told(tx))
+
+
+def create_chat(tx: WriteTx, name: Owned, title: str | None, terms: Terms, makes_project: bool) -> Answer:
+    """As `create`; in the project that there always is, it is made."""
+    if makes_project:
+        put_project(tx, name.project)
+    return create(tx, name, title, terms)
+
+
+def remove(tx: WriteTx, name: Owned, versions: frozenset[int] | None, terms: Terms) -> Answer:
+    """204."""
+    delete_thread(tx, name, terms, versions=versions)
+    return Answer(204, note=told(tx))
+
+
+def add(tx: WriteTx, place_id: str, name: Owned, items: list[Item], run_id: str | None, terms: Terms) -> Answer:
+    """201 with the messages."""
+    thread, _ = open_thread(tx, name, terms)
+    waiting = _turn(tx, thread, place_id, run_id, terms)
+    if waiting is not None:
+        return waiting
+    thread, messages = append(tx, thread, items, terms)
+    pruned = 0
+    if run_id is None:
+        thread, pruned = prune(tx, thread, terms)
+    data = b",".join(message.resource(name.id) for message in messages)
+    return Answer(201, b'{"data":[%s],"pruned":%d}' % (data, pruned), note=told(tx))
+
+
+def take(tx: WriteTx, place_id: str, name: Owned, run_id: str | None, terms: Terms) -> Answer:
+    """200 with the newest message, taken away."""
+    thread = lock_thread(tx, name)
+    waiting = _turn(tx, thread, place_id, run_id, terms)
+    if waiting is not None:
+        return waiting
+    _, message = pop(tx, thread, terms)
+    shown_message = b"null" if message is None else message.resource(name.id)
+    return Answer(200, b'{"message":%s}' % shown_message, note=told(tx))
+
+
+def empty(tx: WriteTx, place_id: str, name: Owned, run_id: str | None, terms: Terms) -> Answer:
+    """200 with the thread, emptied."""
+    thread = lock_thread(tx, name)
+    waiting = _turn(tx, thread, place_id, run_id, terms)
+    if waiting is not None:
+        return waiting
+    return Answer(200, shown(clear(tx, thread, terms), terms.keep), note=told(tx))
+
+
+def begin(tx: WriteTx, place_id: str, name: Owned, lease_s: float, terms: Terms) -> Answer:
+    """201 with the run."""
+    thread, _ = open_thread(tx, name, terms)
+    place = begin_run(tx, thread, place_id, terms, lease_s=lease_s)
+    if place is not None:
+        # The thread may have been made: that is told, though its turn has not come.
+        return waiting_answer(place)
+    return Answer(201, _run(name, place_id, lease_s), note=told(tx))
+
+
+def renew(tx: WriteTx, name: Owned, run_id: str) -> Answer:
+    """200 with the run."""
+    lease_s = require_run(tx, lock_thread(tx, name), run_id)
+    return Answer(200, _run(name, run_id, lease_s), note=told(tx))
+
+
+def end(tx: WriteTx, name: Owned, run_id: str, terms: Terms) -> Answer:
+    """204, also when it was over."""
+    end_run(tx, lock_thread(tx, name), run_id, terms)
+    return Answer(204, note=told(tx))
+
+
+def _turn(tx: WriteTx, thread: Thread, place_id: str, run_id: str | None, terms: Terms) -> Answer | None:
+    if run_id is not None:
+        require_run(tx, thread, run_id)
+        return None
+    place = take_turn(tx, thread, place_id, terms)
+    return None if place is None else waiting_answer(place)
+
+
+def _run(name: Owned, run_id: str, lease_s: float) -> bytes:
+    resource: dict[str, Any] = {"id": run_id, "thread_id": name.id, "lease_s": lease_s}
+    return json_bytes(resource)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A line of a chat that is to be answered, in a run that has begun.
+
+    Attributes:
+        run_id: the run that the answer belongs to.
+        said: what was said before the line.
+    """
+
+    run_id: str
+    said: list[Said]
+    told: list[Told]
+
+
+def ask(
+    tx: WriteTx, place_id: str, name: Owned, line: Item, terms: Terms, lease_s: float, makes_project: bool
+) -> Answer:
+    """102 with what is to be answered: nobody is sent it, and it is not kept."""
+    if makes_project:
+        put_project(tx, name.project)
+    thread, _ = open_thread(tx, name, terms)
+    place = begin_run(tx, thread, place_id, terms, lease_s=lease_s)
+    if place is not None:
+        return waiting_answer(place)
+    # A line that is there already was not answered then: what was said before it is what it is answered with.
+    thread, (message,) = append(tx, thread, [line], terms)
+    if message.parsed()["content"] != line.content:
+        raise Problem(422, Code.KEY_REUSED, "This Idempotency-Key was used with another body.")
+    reading = newest(tx, thread, terms.messages_max, before=message.seq)
+    if reading.corrupt:
+        set_aside(tx, thread, reading.corrupt, terms)
+    said = [
+        Said(value["role"], value["content"], message.seq, datetime.fromisoformat(value["created_at"]))
+        for message in reading.messages
+        for value in (message.parsed(),)
+    ]
+    return Answer(102, note=Asked(place_id, said, told(tx)))
+
+
+def reply(tx: WriteTx, name: Owned, run_id: str, line: Item, terms: Terms) -> Answer:
+    """200 with the answer, which is in the thread now; the run is over."""
+    thread = lock_thread(tx, name)
+    require_run(tx, thread, run_id)
+    thread, _ = append(tx, thread, [line], terms)
+    end_run(tx, thread, run_id, terms)
+    return Answer(200, json_bytes({"content": line.content}), note=told(tx))
