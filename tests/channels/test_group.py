@@ -1,4 +1,7 @@
-"""Groups against a plain model: whatever happens, each follower sees what is for it once and in order."""
+"""Groups against a plain model: whatever happens, each follower sees what is for it once and in order.
+
+Whispers are among what happens: none may disturb that, and each is where it was said.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -15,7 +18,7 @@ from sessioncast_server.channels.subscriber import State, Subscriber
 from support.crowd import TASKS, WIDE, Crowd, Taker, narrow
 
 AUDIENCES = [WIDE, narrow(0), narrow(1)]
-SMALL = ChannelLimits(ring_events=12, block_bytes=30, replay_events=8, snapshot_interval_s=0.0)
+SMALL = ChannelLimits(ring_events=12, block_bytes=30, whispers=3, replay_events=8, snapshot_interval_s=0.0)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -36,6 +39,7 @@ class World:
         self.lives: dict[str, list[int]] = {"e": []}
         """By epoch, the task of each event."""
         self.takers: list[Taker] = []
+        self.whispers = 0
 
     def wanted(self, epoch: str, audience: Audience, after: int, upto: int) -> list[int]:
         """Offsets of the events that an audience is to see."""
@@ -50,10 +54,20 @@ class World:
             assert subscriber is not None
             epoch, base, since = self.crowd.begun[subscriber]
             seen: list[int] = []
+            said: list[int] = []
             for line in taker.heard[since:]:
                 word, _, rest = line.partition(" ")
                 if word == "E":
-                    seen += map(int, rest.split())
+                    for each in rest.split():
+                        if not each.startswith("~"):
+                            seen.append(int(each))
+                            continue
+                        # A whisper: all that was heard of before it and nothing of what came later, once and in order.
+                        life, after, number = each[1:].split(":")
+                        assert life == epoch, taker.heard
+                        assert seen == self.wanted(epoch, subscriber.group.audience, base, int(after)), taker.heard
+                        said.append(int(number))
+                        assert said == sorted(set(said)), taker.heard
                 elif word in "HP" and rest.startswith(f"{epoch}:"):
                     claimed = int(rest.partition(":")[2])
                     assert seen == self.wanted(epoch, subscriber.group.audience, base, claimed), taker.heard
@@ -84,6 +98,9 @@ class World:
                 tasks = [(number + each) % 3 for each in range(1 + number % 4)]
                 self.lives[crowd.epoch] += tasks
                 crowd.happen(*tasks, size=number % 20)
+            case "whisper":
+                self.whispers += 1
+                crowd.whisper(f"~{crowd.epoch}:{len(crowd.log)}:{self.whispers}", number % 3)
             case "deal":
                 crowd.channel.deal()
             case "slice":
@@ -110,7 +127,7 @@ class World:
                 crowd.taker(subscriber).broken = subscriber.state is State.FOLLOWING
 
 
-OFTEN = ["happen", "slice", "turn", "join", "read", "happen", "slice", "read"]
+OFTEN = ["happen", "slice", "turn", "join", "read", "happen", "slice", "read", "whisper"]
 SELDOM = ["deal", "beat", "leave", "end", "restart", "trim"]
 step = st.tuples(st.sampled_from(OFTEN * 2 + SELDOM), st.integers(0, 23))
 # Short lists hardly ever come to the middle of a pass: what hypothesis makes is about as long as the mean of both.
@@ -134,6 +151,7 @@ async def play(script: list[tuple[str, int]]) -> None:
     for group in crowd.channel.groups:
         assert group.size == len(group.followers)
         assert not group.has_work
+        assert group.asides is None
     await crowd.close()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
-from sessioncast_server.broker.base import Announcement, Route
+from sessioncast_server.broker.base import Announcement, Route, Whisper
 from sessioncast_server.channels.attendant import Attendant, Page, Wish
 from sessioncast_server.channels.audience import Audience
 from sessioncast_server.channels.channel import Channel, ChannelLimits
@@ -29,7 +29,7 @@ def narrow(task: int) -> Audience:
 
 
 class Plain:
-    """Words that a test can read at a glance: `E 4 5`, `H e:5`, `R expired`."""
+    """Words that a test can read at a glance: `E 4 ~w 5` with a whisper in the middle, `H e:5`, `R expired`."""
 
     key = "plain"
 
@@ -37,8 +37,8 @@ class Plain:
         self.made: list[bytes] = []
 
     def events(self, entries: Sequence[Entry]) -> bytes:
-        """`E` and the offsets."""
-        data = b"E " + b" ".join(b"%d" % each.offset for each in entries)
+        """`E` and the offsets, and the bodies of whispers."""
+        data = b"E " + b" ".join(b"%d" % each.offset if each.offset else each.body for each in entries)
         self.made.append(data)
         return data
 
@@ -119,7 +119,12 @@ class Taker:
     @property
     def offsets(self) -> list[int]:
         """Offsets of all events."""
-        return [int(each) for line in self.heard if line.startswith("E ") for each in line.split()[1:]]
+        return [int(each) for each in self.said if not each.startswith("~")]
+
+    @property
+    def said(self) -> list[str]:
+        """Offsets and whispers, in order."""
+        return [each for line in self.heard if line.startswith("E ") for each in line.split()[1:]]
 
 
 class Guide(Attendant):
@@ -208,6 +213,10 @@ class Crowd:
         new = self.log[first - 1 :]
         routes, bodies = tuple(each.route for each in new), tuple(each.body for each in new)
         self.channel.offer(Announcement("p", self.epoch, first, routes, bodies))
+
+    def whisper(self, text: str, task: int = 0) -> None:
+        """One is heard, about a task; its text begins with `~`."""
+        self.channel.overhear(Whisper("p", Route("task", TASKS[task]), text.encode()))
 
     def join(self, taker: Taker, audience: Audience = WIDE, *, back: int = 0) -> Subscriber:
         """A subscriber that was so many events behind the head when it left, whether the log has them or not."""
