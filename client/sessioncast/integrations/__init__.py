@@ -1,0 +1,1 @@
+"""What makes other libraries work with sessioncast, one module each; each needs its extra."""
