@@ -194,6 +194,7 @@ def thread_terms(settings: Settings) -> ThreadTerms:
     return ThreadTerms(
         messages_max=settings.thread_max_messages,
         keep=timedelta(days=settings.thread_retention_days),
+        read_bytes=settings.thread_read_max_bytes,
         waiter_lease_s=settings.waiter_lease_s,
     )
 

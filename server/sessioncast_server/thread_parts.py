@@ -46,6 +46,7 @@ class ThreadParts:
         self._warden = Warden(database, self._terms, self._meter)
         self._holder = make_holder(settings, database)
         self._responding = make_responding(settings)
+        self._chats: ChatApi | None = None
 
     @property
     def sources(self) -> list[tuple[Kind, str, Source]]:
@@ -59,6 +60,8 @@ class ThreadParts:
 
     async def close(self) -> None:
         """Stop."""
+        if self._chats is not None:
+            await self._chats.close()
         await self._holder.close()
         await self._warden.close()
         self._responding.close()
@@ -76,7 +79,7 @@ class ThreadParts:
             lease_s=settings.thread_lease_s,
             wait_s=settings.thread_wait_s,
         )
-        chats = ChatApi(
+        self._chats = ChatApi(
             mutator,
             reader,
             room,
@@ -88,7 +91,7 @@ class ThreadParts:
             meter=meter,
             whisper=self._show_piece,
         )
-        return [*threads.endpoints(), *chats.endpoints()]
+        return [*threads.endpoints(), *self._chats.endpoints()]
 
     async def clean_daily(self) -> None:
         """Delete idle threads, once a day; run it as a task and cancel it."""

@@ -97,6 +97,8 @@ def _pages(resources: Sequence[bytes], limits: SnapshotLimits) -> Iterator[list[
 
 
 def _too_large(channel: str, audience: Audience) -> bytes:
-    tasks = audience.filter.tasks
-    paths = [f"/v1/tasks/{task}/sessions" for task in tasks] or [f"/v1/projects/{channel}/tasks"]
+    wishes = audience.filter
+    paths = [f"/v1/tasks/{task}/sessions" for task in wishes.tasks]
+    paths += [f"/v1/projects/{channel}/threads/{thread}/messages" for thread in wishes.threads]
+    paths = paths or [f"/v1/projects/{channel}/tasks"]
     return b'"resources":[],"too_large":true,"read":%s' % orjson.dumps(paths)

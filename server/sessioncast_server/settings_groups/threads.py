@@ -11,6 +11,9 @@ class Threads(BaseModel):
     thread_max_messages: Count = Field(
         200, description="newest messages of a thread that are kept; AGENT_SESSION_MAX_MESSAGES is the same"
     )
+    thread_read_max_bytes: Bytes = Field(
+        4 << 20, description="messages in a page, or in the context of an answer; there is one, however large"
+    )
     thread_retention_days: float = Field(
         7,
         gt=0,

@@ -159,7 +159,14 @@ class ThreadsApi:
         seq = None if query.after is None else int(query.after)
         newest_first = query.order == "desc"
         return await self._reader.show(
-            call, views.show_messages, self._read(call), seq, query.limit, newest_first, self._warden.suspect
+            call,
+            views.show_messages,
+            self._read(call),
+            seq,
+            query.limit,
+            newest_first,
+            self._terms.read_bytes,
+            self._warden.suspect,
         )
 
     async def append(self, call: Call) -> Response:

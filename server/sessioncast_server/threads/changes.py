@@ -7,7 +7,7 @@ from typing import Any
 from sessioncast_server.db.transaction import WriteTx
 from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.problems import Problem
-from sessioncast_server.projects.service import put_project
+from sessioncast_server.projects.service import project_exists, put_project
 from sessioncast_server.threads.messages import append, clear, newest, pop, prune, set_aside
 from sessioncast_server.threads.record import Thread
 from sessioncast_server.threads.responder import Said
@@ -30,8 +30,7 @@ def create(tx: WriteTx, name: Owned, title: str | None, terms: Terms) -> Answer:
 
 def create_chat(tx: WriteTx, name: Owned, title: str | None, terms: Terms, makes_project: bool) -> Answer:
     """As `create`; in the project that there always is, it is made."""
-    if makes_project:
-        put_project(tx, name.project)
+    _settle_project(tx, name.project, makes=makes_project)
     return create(tx, name, title, terms)
 
 
@@ -97,6 +96,11 @@ def end(tx: WriteTx, name: Owned, run_id: str, terms: Terms) -> Answer:
     return Answer(204, note=told(tx))
 
 
+def _settle_project(tx: WriteTx, project_id: str, *, makes: bool) -> None:
+    if makes and not project_exists(tx, project_id):
+        put_project(tx, project_id)
+
+
 def _turn(tx: WriteTx, thread: Thread, place_id: str, run_id: str | None, terms: Terms) -> Answer | None:
     if run_id is not None:
         require_run(tx, thread, run_id)
@@ -128,8 +132,7 @@ def ask(
     tx: WriteTx, place_id: str, name: Owned, line: Item, terms: Terms, lease_s: float, makes_project: bool
 ) -> Answer:
     """102 with what is to be answered: nobody is sent it, and it is not kept."""
-    if makes_project:
-        put_project(tx, name.project)
+    _settle_project(tx, name.project, makes=makes_project)
     thread, _ = open_thread(tx, name, terms)
     place = begin_run(tx, thread, place_id, terms, lease_s=lease_s)
     if place is not None:
@@ -138,7 +141,7 @@ def ask(
     thread, (message,) = append(tx, thread, [line], terms)
     if message.parsed()["content"] != line.content:
         raise Problem(422, Code.KEY_REUSED, "This Idempotency-Key was used with another body.")
-    reading = newest(tx, thread, terms.messages_max, before=message.seq)
+    reading = newest(tx, thread, terms.messages_max, terms.read_bytes, before=message.seq)
     if reading.corrupt:
         set_aside(tx, thread, reading.corrupt, terms)
     said = [

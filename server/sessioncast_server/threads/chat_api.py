@@ -89,6 +89,7 @@ class ChatApi:
         self._terms = terms
         self._meter = meter
         self._whisper = whisper
+        self._answers: set[asyncio.Task[Response]] = set()
 
     def endpoints(self) -> list[Endpoint]:
         """The endpoint table."""
@@ -130,6 +131,13 @@ class ChatApi:
             ),
         ]
 
+    async def close(self) -> None:
+        """Stop; who still waits for an answer is told that the server stops."""
+        answers = tuple(self._answers)
+        for answer in answers:
+            answer.cancel()
+        await asyncio.gather(*answers, return_exceptions=True)
+
     async def create(self, call: Call) -> Response:
         """POST."""
         body: requests.CreateThread = call.body
@@ -143,9 +151,7 @@ class ChatApi:
         """GET."""
         name = Owned(self._project(call)[0], call.principal.sub, thread_id(call))
         try:
-            return await self._reader.show(
-                call, views.show_chat, name, self._terms.keep, self._terms.messages_max, self._warden.suspect
-            )
+            return await self._reader.show(call, views.show_chat, name, self._terms, self._warden.suspect)
         except ForeignThread as problem:
             self._meter.foreign(problem.name)
             raise
@@ -169,13 +175,18 @@ class ChatApi:
                 place_id=str(uuid.uuid4()),
             )
         except _AWAY as error:
+            if isinstance(error, UnavailableError) and error.reason == "queue":
+                raise  # it is not away, it has too much to do
             return await self._without_thread(call, name, body.content, answer_id, error)
         asked = written.value.note
         if not isinstance(asked, changes.Asked):
             return respond(call, written)  # it was answered before, under the same key
         self._meter.told(asked.told)
         # Whoever asked may go: the line is in the thread, and what answers it is going to be.
-        return await asyncio.shield(self._answer(call, name, asked, body.content, answer_id))
+        answer = asyncio.create_task(self._answer(call, name, asked, body.content, answer_id), name="chat")
+        self._answers.add(answer)
+        answer.add_done_callback(self._answers.discard)
+        return await asyncio.shield(answer)
 
     async def _answer(self, call: Call, name: Owned, asked: changes.Asked, line: str, answer_id: str) -> Response:
         run_id = asked.run_id

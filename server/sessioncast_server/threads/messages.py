@@ -1,6 +1,6 @@
 """What is in a thread: appending, taking away, reading, and setting aside what is not what was written."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from sessioncast_server.threads.service import event, save, tell
 from sessioncast_shared.events import EventType
 
 _SEQ_END = 2**62
+_ROWS = 50  # fetched at a time: each may hold a megabyte
 
 
 def append(tx: WriteTx, thread: Thread, items: Sequence[Item], terms: Terms) -> tuple[Thread, list[Message]]:
@@ -121,17 +122,26 @@ def pop(tx: WriteTx, thread: Thread, terms: Terms) -> tuple[Thread, Message | No
     return thread, message
 
 
-def newest(tx: ReadTx, thread: Thread, limit: int, *, before: int = _SEQ_END) -> Reading:
-    """The newest messages before a `seq`, at most so many of them."""
-    rows = tx.all(statements.READ_DOWN, of_key=thread.key, before=before, kept_from=thread.kept_from, limit=limit + 1)
-    more = len(rows) > limit
-    return _reading(thread, rows[:limit][::-1], more=more)
+def newest(tx: ReadTx, thread: Thread, limit: int, size: int, *, before: int = _SEQ_END) -> Reading:
+    """The newest messages before a `seq`, at most so many of them and about so many bytes, at least one."""
+
+    def page(rows: list[Any], count: int) -> list[Any]:
+        end = rows[-1].seq if rows else before
+        return tx.all(statements.READ_DOWN, of_key=thread.key, before=end, kept_from=thread.kept_from, limit=count)
+
+    rows, more = _rows(page, limit, size)
+    return _reading(thread, rows[::-1], more=more)
 
 
-def after(tx: ReadTx, thread: Thread, seq: int, limit: int) -> Reading:
-    """The oldest messages after a `seq`, at most so many of them."""
-    rows = tx.all(statements.READ_UP, of_key=thread.key, after=max(seq, thread.kept_from - 1), limit=limit + 1)
-    return _reading(thread, rows[:limit], more=len(rows) > limit)
+def after(tx: ReadTx, thread: Thread, seq: int, limit: int, size: int) -> Reading:
+    """The oldest messages after a `seq`, at most so many of them and about so many bytes, at least one."""
+
+    def page(rows: list[Any], count: int) -> list[Any]:
+        start = rows[-1].seq if rows else max(seq, thread.kept_from - 1)
+        return tx.all(statements.READ_UP, of_key=thread.key, after=start, limit=count)
+
+    rows, more = _rows(page, limit, size)
+    return _reading(thread, rows, more=more)
 
 
 def set_aside(tx: WriteTx, thread: Thread, seqs: Sequence[int], terms: Terms) -> Thread:
@@ -165,6 +175,26 @@ def set_aside(tx: WriteTx, thread: Thread, seqs: Sequence[int], terms: Terms) ->
     save(tx, thread)
     tell(tx, EventType.THREAD_QUARANTINED, thread, terms, removed=ranges(gone), count=len(gone), reason="corrupt")
     return thread
+
+
+def _rows(page: Callable[[list[Any], int], list[Any]], limit: int, size: int) -> tuple[list[Any], bool]:
+    """Rows up to a bound in number or in bytes, and whether there are more. A few are fetched at a time.
+
+    Args:
+        page: reads at most so many rows behind those there are.
+    """
+    rows: list[Any] = []
+    held = 0
+    while True:
+        wanted = min(_ROWS, limit + 1 - len(rows))
+        found = page(rows, wanted)
+        for row in found:
+            if len(rows) == limit or (held >= size and rows):
+                return rows, True
+            held += len(row.body)
+            rows.append(row)
+        if len(found) < wanted:
+            return rows, False
 
 
 def _known(tx: WriteTx, thread: Thread, items: Sequence[Item], terms: Terms) -> tuple[Thread, dict[str, Message]]:

@@ -42,11 +42,13 @@ class Terms:
     Attributes:
         messages_max: newest messages that stay.
         keep: how long a thread is kept without activity.
+        read_bytes: messages that are read at a time; at least one is.
         waiter_lease_s: how long a place in the queue outlives its last renewal.
     """
 
     messages_max: int
     keep: timedelta
+    read_bytes: int
     waiter_lease_s: float
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from sessioncast_server.channels.audience import Audience
 from sessioncast_server.db.transaction import ReadTx
-from sessioncast_server.threads.messages import newest
+from sessioncast_server.threads.messages import after
 from sessioncast_server.threads.record import Thread
 from sessioncast_server.threads.rules import Owned, Terms
 from sessioncast_server.threads.service import list_threads, shown, threads_of_ids
@@ -26,18 +26,23 @@ class ThreadSnapshots:
         return [shown(thread, self._terms.keep) for thread in _threads(tx, project_id, audience, room + 1)]
 
     def messages(self, tx: ReadTx, project_id: str, audience: Audience, room: int) -> Iterator[bytes]:
-        """The newest messages of the threads that a filter names, as JSON; at most one more than there is room for."""
+        """The messages of the threads that a filter names, by `seq`, as JSON; at most one more than there is room for.
+
+        They are read as they are asked for: the snapshot itself bounds their bytes.
+        """
         if not audience.filter.threads:
             return
         left = room + 1
         for thread in _threads(tx, project_id, audience, left):
-            reading = newest(tx, thread, min(left, self._terms.messages_max))
-            self._suspect(thread.name, list(reading.corrupt))
-            for message in reading.messages:
-                yield message.resource(thread.id)
-                left -= 1
-            if left <= 0:
-                return
+            seq, more = 0, True
+            while more and left > 0:
+                reading = after(tx, thread, seq, left, self._terms.read_bytes)
+                self._suspect(thread.name, list(reading.corrupt))
+                for message in reading.messages:
+                    yield message.resource(thread.id)
+                    left -= 1
+                more = reading.more
+                seq = reading.last(newest_first=False) if more else seq
 
 
 def _threads(tx: ReadTx, project_id: str, audience: Audience, limit: int) -> list[Thread]:

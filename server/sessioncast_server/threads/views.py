@@ -10,7 +10,7 @@ from sessioncast_server.exchange.reader import View, list_view, resource_view
 from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.projects.service import get_project
 from sessioncast_server.threads.messages import after, newest
-from sessioncast_server.threads.rules import Owned, expires_at
+from sessioncast_server.threads.rules import Owned, Terms, expires_at
 from sessioncast_server.threads.service import get_thread, list_threads, shown
 from sessioncast_server.web.cursor import encode
 from sessioncast_shared.events import Kind
@@ -64,14 +64,16 @@ def show_stats(tx: ReadTx, name: Owned, keep: timedelta) -> View:
     return resource_view(name.project, thread.version, json_bytes(stats))
 
 
-def show_messages(tx: ReadTx, name: Owned, seq: int | None, limit: int, newest_first: bool, suspect: Suspect) -> View:
+def show_messages(
+    tx: ReadTx, name: Owned, seq: int | None, limit: int, newest_first: bool, size: int, suspect: Suspect
+) -> View:
     """A page of messages, from a `seq` on."""
     get_project(tx, name.project)
     thread = get_thread(tx, name)
     if newest_first:
-        reading = newest(tx, thread, limit, before=_SEQ_END if seq is None else seq)
+        reading = newest(tx, thread, limit, size, before=_SEQ_END if seq is None else seq)
     else:
-        reading = after(tx, thread, seq or 0, limit)
+        reading = after(tx, thread, seq or 0, limit, size)
     suspect(name, list(reading.corrupt))
 
     def body() -> bytes:
@@ -83,12 +85,12 @@ def show_messages(tx: ReadTx, name: Owned, seq: int | None, limit: int, newest_f
     return list_view(tx, name.project, Audience(Filter(threads=(name.id,)), owner=name.user), body)
 
 
-def show_chat(tx: ReadTx, name: Owned, keep: timedelta, limit: int, suspect: Suspect) -> View:
+def show_chat(tx: ReadTx, name: Owned, terms: Terms, suspect: Suspect) -> View:
     """A thread with its newest messages."""
     get_project(tx, name.project)
     thread = get_thread(tx, name)
-    reading = newest(tx, thread, limit)
+    reading = newest(tx, thread, terms.messages_max, terms.read_bytes)
     suspect(name, list(reading.corrupt))
     data = b",".join(message.resource(name.id) for message in reading.messages)
-    body = b'%s,"messages":[%s]}' % (shown(thread, keep)[:-1], data)
+    body = b'%s,"messages":[%s]}' % (shown(thread, terms.keep)[:-1], data)
     return resource_view(name.project, thread.version, body)
