@@ -74,21 +74,16 @@ class Threads:
             if after is None:
                 return
 
-    async def delete(self, project: str, thread: Thread | str, *, version: int | None = None) -> str | None:
+    async def delete(self, project: str, thread: Thread | str) -> str | None:
         """Delete it, its messages too, at once, also in the middle of somebody's run.
-
-        Args:
-            version: refuse it if the thread has changed since it had this version.
 
         Returns:
             The position that the deletion is visible from.
 
         Raises:
             NotFound: there is none.
-            PreconditionFailed: it has changed.
         """
-        headers = {} if version is None else {"If-Match": f'"{version}"'}
-        return (await self._send("DELETE", _path(project, thread), headers=headers)).position
+        return (await self._send("DELETE", _path(project, thread))).position
 
     async def messages(
         self,
@@ -263,17 +258,11 @@ class Threads:
         return await queued(self._sender, self._limits, path, body, headers=self._headers)
 
     async def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Query = (),
-        body: Any = None,
-        headers: Mapping[str, str] | None = None,
-        deadline_s: float | None = None,
+        self, method: str, path: str, *, query: Query = (), body: Any = None, deadline_s: float | None = None
     ) -> Answer:
-        sent = {**self._headers, **(headers or {})}
-        return await self._sender.send(method, path, query=query, body=body, headers=sent, deadline_s=deadline_s)
+        return await self._sender.send(
+            method, path, query=query, body=body, headers=self._headers, deadline_s=deadline_s
+        )
 
 
 def _path(project: str, thread: Thread | str | None = None, *below: str) -> str:

@@ -86,13 +86,12 @@ async def test_calls_send_what_was_meant(
     assert told == body
 
 
-async def test_a_deletion_may_meet_one_version_only(server: ScriptedServer, quick: Limits) -> None:
-    """The version travels as an entity tag; the position comes back."""
-    server.say(Reply(204, None, {"X-Position": "e:7"}), Reply(204))
+async def test_a_deletion_tells_its_position(server: ScriptedServer, quick: Limits) -> None:
+    """It is visible from there on."""
+    server.say(Reply(204, None, {"X-Position": "e:7"}))
     async with Client(server.url, limits=quick) as client:
-        assert await client.threads.delete("p", "h", version=4) == "e:7"
-        assert await client.threads.delete("p", "h") is None
-    assert [seen.headers.get("if-match") for seen in server.seen] == ['"4"', None]
+        assert await client.threads.delete("p", "h") == "e:7"
+    assert [f"{seen.method} {seen.path}" for seen in server.seen] == [f"DELETE {THREADS}/h"]
 
 
 async def test_threads_are_listed_page_by_page(server: ScriptedServer, quick: Limits) -> None:
