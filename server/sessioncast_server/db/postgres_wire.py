@@ -223,6 +223,8 @@ def _text(value: Any) -> bytes | None:
             return b"{" + b",".join(map(_element, value)) + b"}"
         case float():
             return repr(value).encode()
+        case bytes():
+            return b"\\x" + value.hex().encode()
     raise TypeError(f"no parameter can be a {type(value).__name__}")
 
 
