@@ -8,10 +8,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from websockets.frames import Close, Opcode
 
 from sessioncast_server.auth.tokens import make_token
+from sessioncast_server.broker.base import Route, Whisper
 from sessioncast_server.channels import life
 from support.api import ALL_SCOPES, SECRET, bearer
 from support.lanes import EVENTS, LANES, Lane, WebSocketWire, Wire, lanes, masked, websocket_wire, wire
@@ -153,6 +155,36 @@ def _close_of(heard: Heard) -> Any:
     if isinstance(heard.stream, Wire):
         return None
     return Close.parse(heard.stream.of(Opcode.CLOSE)[0])
+
+
+async def test_whispers(both: list[Lane], follow: Follow) -> None:
+    """Among the events, without a position; those of one turn together; told to who is there, and to nobody later."""
+    lane = both[0]
+    task = await lane.task("before")
+    heard = await follow()
+    await following(heard)
+    before = await position_of(lane)
+    for batch in (["one"], ["two", "ünïcode \u2028", "three"]):
+        bodies = [orjson.dumps({"type": "message.delta", "data": {"text": text}}) for text in batch]
+        for body in bodies:
+            lane.application.hub.whisper(Whisper("p", Route("task", task), body))
+        frames = await alike(heard, bodies[-1])
+        if frames[-1].startswith(b"{"):
+            assert frames[-1].endswith(b'"events":[%s]}' % b",".join(bodies))
+        else:
+            assert frames[-len(bodies) :] == [b"data: " + body for body in bodies]
+    waiting = asyncio.create_task(lane.answer("GET", f"{EVENTS}?wait=20&position={before}", poll=True))
+    channel = lane.application.hub._channels["p"]
+    await until(lambda: len(channel.subscribers) == 3, "the poll to wait")
+    lane.application.hub.whisper(Whisper("p", Route("task", task), b'{"type":"message.delta","data":{}}'))
+    await alike(heard, b'"data":{}')
+    assert not waiting.done()
+    await lane.task("after")
+    await alike(heard, b'"after"')
+    assert [each["data"]["title"] for each in (await waiting).json()["events"]] == ["after"]
+    back = await follow(before)
+    frames = await alike(back, b'"after"')
+    assert not any(b"message.delta" in frame for frame in frames)
 
 
 @pytest.mark.parametrize("snapshot", ["auto", "always", "never"])

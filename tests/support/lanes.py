@@ -61,14 +61,17 @@ class Lane:
         connections: set[Any] = set(self.server.server_state.connections)
         return [each for each in connections if isinstance(each, Outlet)]
 
-    async def request(self, method: str, path: str, json: Any = None) -> Any:
+    async def request(self, method: str, path: str, json: Any = None, *, sub: str = "ann") -> Any:
         """An answer's document, of a request that succeeds."""
-        return (await self.answer(method, path, json)).json()
+        return (await self.answer(method, path, json, sub=sub)).json()
 
-    async def answer(self, method: str, path: str, json: Any = None) -> httpx2.Response:
-        """The answer itself."""
+    async def answer(
+        self, method: str, path: str, json: Any = None, *, sub: str = "ann", poll: bool = False
+    ) -> httpx2.Response:
+        """The answer itself; to a poll where a stream could be had."""
         async with httpx2.AsyncClient(timeout=30) as http:
-            headers = {"Authorization": bearer(), "Content-Type": "application/json"}
+            headers = {"Authorization": bearer(sub=sub), "Content-Type": "application/json"}
+            headers |= {"Accept": "application/json"} if poll else {}
             answer = await http.request(method, self.url + path, json=json, headers=headers)
         assert answer.status_code < 300, answer.text
         return answer

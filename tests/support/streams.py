@@ -105,7 +105,7 @@ class SseStream(Stream):
                 match event.type:
                     case "message":
                         self.raw.append(event.data)
-                        assert event.last_event_id == data["position"]
+                        assert event.last_event_id == data.get("position", event.last_event_id)
                         self.frames.append({"op": "events", "events": [data]})
                     case "ready":
                         assert event.last_event_id == ""
