@@ -14,7 +14,7 @@ from sessioncast_server.threads.responder import Said
 from sessioncast_server.threads.rules import Item, Owned, Terms
 from sessioncast_server.threads.service import delete_thread, lock_thread, open_thread, shown
 from sessioncast_server.threads.telling import Told, told
-from sessioncast_server.threads.turn import begin_run, end_run, require_run, take_turn
+from sessioncast_server.threads.turn import begin_run, end_run, require_run, run_over, take_turn
 from sessioncast_server.turns.queue import waiting_answer
 from sessioncast_server.web.answer import Answer
 from sessioncast_server.web.etag import resource_etag
@@ -56,7 +56,7 @@ def add(tx: WriteTx, place_id: str, name: Owned, items: list[Item], run_id: str 
 
 def take(tx: WriteTx, place_id: str, name: Owned, run_id: str | None, terms: Terms) -> Answer:
     """200 with the newest message, taken away."""
-    thread = lock_thread(tx, name)
+    thread = _lock(tx, name, run_id)
     waiting = _turn(tx, thread, place_id, run_id, terms)
     if waiting is not None:
         return waiting
@@ -67,7 +67,7 @@ def take(tx: WriteTx, place_id: str, name: Owned, run_id: str | None, terms: Ter
 
 def empty(tx: WriteTx, place_id: str, name: Owned, run_id: str | None, terms: Terms) -> Answer:
     """200 with the thread, emptied."""
-    thread = lock_thread(tx, name)
+    thread = _lock(tx, name, run_id)
     waiting = _turn(tx, thread, place_id, run_id, terms)
     if waiting is not None:
         return waiting
@@ -86,14 +86,28 @@ def begin(tx: WriteTx, place_id: str, name: Owned, lease_s: float, terms: Terms)
 
 def renew(tx: WriteTx, name: Owned, run_id: str) -> Answer:
     """200 with the run."""
-    lease_s = require_run(tx, lock_thread(tx, name), run_id)
+    lease_s = require_run(tx, _lock(tx, name, run_id), run_id)
     return Answer(200, _run(name, run_id, lease_s), note=told(tx))
 
 
 def end(tx: WriteTx, name: Owned, run_id: str, terms: Terms) -> Answer:
-    """204, also when it was over."""
-    end_run(tx, lock_thread(tx, name), run_id, terms)
+    """204, also when it was over, or the thread is no more."""
+    try:
+        thread = lock_thread(tx, name)
+    except Problem:
+        return Answer(204)
+    end_run(tx, thread, run_id, terms)
     return Answer(204, note=told(tx))
+
+
+def _lock(tx: WriteTx, name: Owned, run_id: str | None) -> Thread:
+    """A thread, locked; who says it has a run in one that is no more has it no more."""
+    try:
+        return lock_thread(tx, name)
+    except Problem:
+        if run_id is None:
+            raise
+        raise run_over() from None
 
 
 def _settle_project(tx: WriteTx, project_id: str, *, makes: bool) -> None:
@@ -154,7 +168,7 @@ def ask(
 
 def reply(tx: WriteTx, name: Owned, run_id: str, line: Item, terms: Terms) -> Answer:
     """200 with the answer, which is in the thread now; the run is over."""
-    thread = lock_thread(tx, name)
+    thread = _lock(tx, name, run_id)
     require_run(tx, thread, run_id)
     thread, _ = append(tx, thread, [line], terms)
     end_run(tx, thread, run_id, terms)

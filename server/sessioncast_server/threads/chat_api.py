@@ -23,7 +23,6 @@ from sessioncast_server.threads.meter import Meter
 from sessioncast_server.threads.responder import Context, ResponderError, Responding
 from sessioncast_server.threads.rules import Item, Owned, Terms
 from sessioncast_server.threads.service import ForeignThread
-from sessioncast_server.threads.turn import run_over
 from sessioncast_server.threads.warden import Warden
 from sessioncast_server.turns.holding import Holder
 from sessioncast_server.turns.queue import Queue
@@ -202,10 +201,9 @@ class ChatApi:
                 self._meter.answered("degraded", name, seconds=seconds, error=type(error).__name__)
                 return _not_kept(call, content)
             except Problem as problem:
-                if problem.code in (Code.FENCED, Code.NOT_FOUND):
+                if problem.code is Code.FENCED:
                     ended = True
                     self._meter.answered("fenced", name, seconds=seconds)
-                    raise run_over() from None
                 raise
             ended = True
             self._meter.answered("kept", name, seconds=seconds)

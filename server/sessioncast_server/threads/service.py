@@ -8,7 +8,7 @@ from typing import Any
 from sessioncast_server.db.transaction import ReadTx, Staged, WriteTx
 from sessioncast_server.jsontext import json_bytes
 from sessioncast_server.problems import Problem, not_found, stale
-from sessioncast_server.projects.service import get_project
+from sessioncast_server.projects.service import get_project, is_project_id
 from sessioncast_server.threads import statements
 from sessioncast_server.threads.record import Thread
 from sessioncast_server.threads.rules import Owned, Terms
@@ -192,5 +192,7 @@ def shown(thread: Thread, keep: timedelta) -> bytes:
 
 
 def _missing(tx: ReadTx, name: Owned) -> Problem:
+    if not is_project_id(name.project):
+        return not_found()  # not even asked for: PostgreSQL cannot be sent a NUL
     elsewhere = threads_of_ids(tx, name.project, [name.id], user=None, limit=1)
     return ForeignThread(name) if elsewhere else not_found()

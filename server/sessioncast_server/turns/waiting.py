@@ -16,6 +16,14 @@ from sessioncast_shared.codes import Code
 
 _log = structlog.get_logger(__name__)
 
+_QUICK_S = 0.02
+"""How soon it is looked again when something has changed: then more is about to. Pauses grow from here to `look_s`.
+
+Measured, 50 short turns of one thread in turns on two nodes: 2.9 s at 0.25 s between looks, 0.9 s so.
+"""
+
+_SLOWER = 1.5
+
 _LISTEN_S = 1.0
 """How often it is looked whether who waits is still there."""
 
@@ -33,7 +41,7 @@ class WaitingRoom:
     A turn that ends on this node is told by `nudge`; one that ends elsewhere is found at the next look.
 
     Args:
-        look_s: seconds between two looks.
+        look_s: seconds between two looks, while nothing changes.
         renew_s: seconds between two renewals.
         limit: requests that may wait at once.
         waiting: hears how many wait.
@@ -57,6 +65,7 @@ class WaitingRoom:
         self._nudged = asyncio.Event()
         self._looker: asyncio.Task[None] | None = None
         self._closed = False
+        self._pause_s = look_s
 
     async def wait(
         self, place_id: str, ahead: int, wait_s: float, *, gone: Callable[[], Awaitable[bool]] | None = None
@@ -76,6 +85,7 @@ class WaitingRoom:
         waiter = _Waiter(place_id, ahead)
         self._waiters.add(waiter)
         self._waiting(len(self._waiters))
+        self._pause_s = min(_QUICK_S, self._look_s)
         if self._looker is None:
             self._looker = asyncio.create_task(self._look_for_ever(), name="turns")
         loop = asyncio.get_running_loop()
@@ -127,13 +137,14 @@ class WaitingRoom:
         renew_at = loop.time() + self._renew_s
         while self._waiters:
             try:
-                async with asyncio.timeout(self._look_s):
+                async with asyncio.timeout(self._pause_s):
                     await self._nudged.wait()
             except TimeoutError:
                 pass
             self._nudged.clear()
             try:
-                await self._look()
+                changed = await self._look()
+                self._pause_s = min(_QUICK_S if changed else self._pause_s * _SLOWER, self._look_s)
                 if loop.time() >= renew_at and self._waiters:
                     renew_at = loop.time() + self._renew_s
                     await self._database.write(renew_places, [waiter.place_id for waiter in self._waiters])
@@ -143,10 +154,15 @@ class WaitingRoom:
                 await asyncio.sleep(self._look_s)
         self._looker = None
 
-    async def _look(self) -> None:
+    async def _look(self) -> bool:
+        """Whether anything has changed."""
         waiters = list(self._waiters)
+        changed = False
         found: dict[str, Any] = await self._database.observe(places_ahead, [waiter.place_id for waiter in waiters])
         for waiter in waiters:
-            waiter.ahead = found.get(waiter.place_id, -1)
+            ahead = found.get(waiter.place_id, -1)
+            changed = changed or ahead != waiter.ahead
+            waiter.ahead = ahead
             if waiter.ahead <= 0:
                 waiter.woken.set()
+        return changed
