@@ -1,0 +1,22 @@
+"""One node on each database for all tests of this folder that run in a worker; each test has its own project."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.api import Api
+from support.serving import served_on
+from support.threads import Chat
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """Requests with all rights but those to others' threads, to a node that looks often for leases and turns."""
+    with served_on(request, tmp_path_factory) as found:
+        yield found
+
+
+@pytest.fixture
+def chat(api: Api) -> Chat:
+    """A thread that is not there yet, in a new project."""
+    return Chat.begin(api)
