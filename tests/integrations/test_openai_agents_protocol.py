@@ -5,13 +5,16 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from agents import Agent, RunConfig, Runner, SessionSettings, SQLiteSession
+from agents.memory import OpenAIResponsesCompactionSession
 from agents.memory import Session as Protocol
 from agents.memory.session import is_openai_responses_compaction_aware_session
+from agents.run_internal.session_persistence import rewind_session_items
 
 from sessioncast import Client, CommitUnknown, Limits, NewMessage, NotFound, SyncClient, TooLarge
 from sessioncast.integrations.openai_agents import NAMESPACE, Session, thread_id
@@ -210,6 +213,31 @@ class TestBothDoTheSame:
         kept = [item["content"] for item in await session.get_items()]
         assert kept[:3] == ["a", "b", "1"]
         assert len(kept) == 4
+
+    async def test_it_can_be_compacted(self, session: Any) -> None:
+        """The SDK's wrapper puts a summary in the place of what was there."""
+        summary = {"type": "compaction", "encrypted_content": "much"}
+
+        async def compact(**_: Any) -> Any:
+            return SimpleNamespace(output=[summary], usage=None)
+
+        openai: Any = SimpleNamespace(responses=SimpleNamespace(compact=compact))
+        whole = OpenAIResponsesCompactionSession("chat", session, client=openai, compaction_mode="input")
+        await whole.add_items(lines("a", "b"))
+        await whole.run_compaction({"force": True})
+        assert await session.get_items() == [summary]
+        await session.add_items(lines("c"))
+        assert await whole.get_items() == [summary, *lines("c")]
+
+    async def test_a_failed_try_is_taken_back(self, session: Any) -> None:
+        """The SDK pops what it had added, comparing; what was there before stays."""
+        await session.add_items(lines("a"))
+        tried = [*lines("b"), {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}", "id": None}]
+        await session.add_items(tried)
+        await rewind_session_items(session, tried)
+        assert await session.get_items() == lines("a")
+        await rewind_session_items(session, lines("x"))
+        assert await session.get_items() == lines("a")
 
 
 async def test_names_are_threads_of_a_user(client: Client, project: str, node: NodeProcess) -> None:

@@ -127,7 +127,8 @@ class Session:
 
         Raises:
             TooLarge: one item alone is too large; nothing was added.
-            TypeError, ValueError: one is no JSON; nothing was added.
+            TypeError, ValueError: one is no JSON that can be sent (NaN and halves of characters are none); nothing was
+                added.
             SessioncastError: the server would not, or was away for too long.
         """
         self._check_open()
