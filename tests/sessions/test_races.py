@@ -59,7 +59,7 @@ async def test_thirty_replacements_have_one_winner(api: Api) -> None:
     await thirty_replacements(Crowd(api), api)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 async def test_mixed_changes_stay_in_order(api: Api, seed: int) -> None:
     """Patches, output, replacements, starts and deletes at once: no 500, versions rise by one, the log is the state."""
     await mixed_changes(Crowd(api), api, seed)
@@ -83,13 +83,12 @@ async def test_starts_beside_deletions_leave_one(api: Api) -> None:
 async def test_two_nodes_are_as_one(pair: list[Api]) -> None:
     """The same races, spread over two nodes on one PostgreSQL, end the same, whichever of them lock their tasks."""
     crowd, api = Crowd(*pair), pair[0]
-    await thirty_starts(crowd, api)
+    await thirty_starts(crowd, api, ["run"])
     await thirty_replacements(crowd, api)
     twenty_replacers(pair)
     await printing_while_replaced(pair)
     await starting_while_deleted(pair)
-    for seed in range(3):
-        await mixed_changes(crowd, api, seed, busy=True)
+    await mixed_changes(crowd, api, 0, busy=True)
 
 
 # SQLite has no row locks: one writer, one after another.

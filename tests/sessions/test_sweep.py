@@ -56,7 +56,7 @@ NAMES = (
 )
 WORDS = "run plan ask replace restart reject running failed pending m-1 true 0 1 null log * W/ locked not_found A"
 QUICK = settings(
-    max_examples=60,
+    max_examples=30,
     derandomize=True,
     deadline=None,
     database=None,

@@ -1,10 +1,9 @@
 """Two nodes on one PostgreSQL, and readers on both."""
 
-import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
+from sessioncast_server.db.migrate import migrate
 from support.follower import ClientFollower, Follower, SseFollower, WebSocketFollower
 from support.node import Node, NodeFactory
 from support.writer import Writer
@@ -13,8 +12,8 @@ PROJECT = "p"
 
 
 def make_schema(url: str) -> None:
-    """What an operator does before the first node is started."""
-    subprocess.run([sys.executable, "-m", "sessioncast", "migrate", "--database-url", url], check=True, timeout=60)
+    """What an operator does before the first node is started, without the second that a process of its own takes."""
+    migrate(url)
 
 
 async def two_nodes(node_factory: NodeFactory, url: str, redis: str | None, **env: str) -> tuple[Node, Node]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 
@@ -34,14 +34,28 @@ class Hit:
     body: Any
 
 
-def race(shots: Sequence[Shot], *, processes: int = 4) -> list[Hit]:
-    """The answers, in order. Each process has a thread and a connection for each of its requests."""
-    context = get_context("spawn")
-    barrier = context.Barrier(processes)
-    shares = [list(shots[number::processes]) for number in range(processes)]
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_ready, initargs=(barrier,)) as pool:
-        answers = [iter(share) for share in pool.map(_fire, shares)]
-    return list(_dealt(answers, len(shots)))
+class Racers:
+    """The processes, for as many races as there are to be: to start them takes longer than a race."""
+
+    def __init__(self, processes: int = 4) -> None:
+        context = get_context("spawn")
+        self._processes = processes
+        self._pool = ProcessPoolExecutor(
+            processes, mp_context=context, initializer=_ready, initargs=(context.Barrier(processes),)
+        )
+
+    def race(self, shots: Sequence[Shot]) -> list[Hit]:
+        """The answers, in order. Each process has a thread and a connection for each of its requests."""
+        shares = [list(shots[number :: self._processes]) for number in range(self._processes)]
+        # Who has a share waits for the others, so that each process has one.
+        answers = [iter(share) for share in self._pool.map(_fire, shares)]
+        return list(_dealt(answers, len(shots)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
 
 
 def _dealt(answers: list[Iterator[Hit]], count: int) -> Iterator[Hit]:

@@ -3,13 +3,14 @@
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import httpx2
 
 from sessioncast_shared.texts import BUSY
 from support.api import Api, Work, problem
-from support.racers import Shot, race
+from support.racers import Racers, Shot
 
 _JSON = {"Content-Type": "application/json"}
 
@@ -88,18 +89,18 @@ def output_of(api: Api, session_id: str) -> list[int]:
             return found
 
 
-async def thirty_starts(crowd: Crowd, api: Api) -> None:
-    """Six times over: thirty at once, one made, the others shown it."""
+async def thirty_starts(crowd: Crowd, api: Api, phases: Sequence[str] = ("plan", "run", "verify")) -> None:
+    """Twice for each phase: thirty at once, one made, the others shown it."""
     work = api.work()
-    for phase, debug in ((phase, debug) for phase in ("plan", "run", "verify") for debug in (False, True)):
+    for phase, debug in ((phase, debug) for phase in phases for debug in (False, True)):
         body = {"phase": phase, "debug": debug, "model": {"name": "m"}}
         answers = await crowd.all([("POST", work.path, body)] * 30)
         assert Counter(answer.status_code for answer in answers) == {201: 1, 200: 29}
         assert Counter(answer.json()["outcome"] for answer in answers) == {"created": 1, "existing": 29}
         assert len({answer.json()["session"]["id"] for answer in answers}) == 1
     listed = api.ok(api.get(work.path, params={"include_deleted": "true"}), 200)["data"]
-    assert len(listed) == 6
-    assert Counter(event["type"] for event in work.events()) == {"task.created": 1, "session.created": 6}
+    assert len(listed) == 2 * len(phases)
+    assert Counter(event["type"] for event in work.events()) == {"task.created": 1, "session.created": 2 * len(phases)}
     check_log(work)
 
 
@@ -124,6 +125,11 @@ async def thirty_replacements(crowd: Crowd, api: Api) -> None:
 
 def twenty_replacers(apis: list[Api]) -> None:
     """From four processes, ten confirm what is live and ten what was replaced before: one of the ten wins."""
+    with Racers() as racers:
+        _twenty_replacers(racers, apis)
+
+
+def _twenty_replacers(racers: Racers, apis: list[Api]) -> None:
     api = apis[0]
     work = api.work()
     old, live = work.replaced()
@@ -143,7 +149,7 @@ def twenty_replacers(apis: list[Api]) -> None:
             )
             for number in range(20)
         ]
-        hits = race(shots)
+        hits = racers.race(shots)
         winners = [number for number, hit in enumerate(hits) if hit.status == 201]
         assert len(winners) == 1
         assert winners[0] % 2 == 0, "a stale confirmation replaced a session"
