@@ -26,7 +26,7 @@ from sessioncast import (
 from support.node import NodeFactory, NodeProcess
 from support.ports import free_port
 from support.providing import Agent, a_session, closed, given, rows, said, script
-from support.waiting import until
+from support.waiting import RENEWED_S, STALL_S, until
 
 BRIEF = Limits(attempt_s=5.0, backoff_base_s=0.01, backoff_cap_s=0.05, close_s=0.5)
 """A client that soon gives up to end a use."""
@@ -159,10 +159,10 @@ async def test_a_timeout_and_a_cancelled_scope_end_it_too(client: Client) -> Non
 
 
 async def test_a_lease_is_renewed_for_as_long_as_the_body_takes(client: Client) -> None:
-    """Of two leases of a second, that of the use outlives the one that nobody renews, which is younger."""
+    """Of two leases of a time, that of the use outlives the one that nobody renews, which is younger."""
     session = await a_session(client)
-    async with client.iteration(session, lease_s=1) as it:
-        left = await client.providers.open(session, "left", lease_s=1)
+    async with client.iteration(session, lease_s=RENEWED_S) as it:
+        left = await client.providers.open(session, "left", lease_s=RENEWED_S)
         found = {row.id: row.state for row in await closed(client, session, left.id)}
         assert found == {it.id: ProviderState.OPEN, left.id: ProviderState.ABANDONED}
         assert it.lost is None
@@ -202,7 +202,7 @@ async def test_a_killed_client_leaves_nothing_open(client: Client, node: NodePro
 async def test_what_could_not_be_recorded_is_told_at_the_end(node_factory: NodeFactory) -> None:
     """The server is killed in the middle and comes back: the end carries the id and the totals that got lost."""
     node = await node_factory()
-    limits = Limits(deadline_s=0.2, attempt_s=5.0, backoff_base_s=0.01, backoff_cap_s=0.05)
+    limits = Limits(deadline_s=STALL_S, attempt_s=5.0, backoff_base_s=0.1, backoff_cap_s=0.5)
     async with Client(node.url, limits=limits) as client:
         session = await a_session(client)
         new = given("A")
@@ -228,11 +228,11 @@ async def test_renewals_go_on_after_a_restart(node_factory: NodeFactory) -> None
     limits = Limits(backoff_base_s=0.01, backoff_cap_s=0.05)
     async with Client(node.url, limits=limits, on_retry=lambda error: heard.append(type(error).__name__)) as client:
         session = await a_session(client)
-        async with client.iteration(session, lease_s=3) as it:
+        async with client.iteration(session, lease_s=RENEWED_S) as it:
             node.kill()
             await until(lambda: "ConnectionLost" in heard, "a renewal to fail")
             await node.start()
-            left = await client.providers.open(session, "left", lease_s=1)
+            left = await client.providers.open(session, "left", lease_s=RENEWED_S)
             await closed(client, session, left.id)
             assert it.lost is None
         assert [(row.id, row.state) for row in await rows(client, session)] == [
@@ -304,7 +304,7 @@ async def test_a_renewal_finds_out_too(client: Client) -> None:
     session = await a_session(client)
 
     async def work() -> None:
-        async with client.iteration(session, lease_s=1) as it:
+        async with client.iteration(session, lease_s=RENEWED_S) as it:
             with pytest.raises(ModelChangeRequiresConfirmation) as question:
                 await client.sessions.start(session.task_id, "run", "other")
             await question.value.confirm()

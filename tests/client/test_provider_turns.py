@@ -9,7 +9,7 @@ from sessioncast import Client, Fenced, Invalid, Limits, SessionBeingModified, U
 from support.node import NodeProcess
 from support.ports import free_port
 from support.providing import a_session, given, newest_id, rows
-from support.waiting import DEADLINE_S
+from support.waiting import DEADLINE_S, STALL_S
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +90,11 @@ async def test_updates_of_a_session_come_one_after_the_other(client: Client) -> 
     assert [row.resumed_from for row in found[1:]] == [row.provider_session_id for row in found[:-1]]
 
 
-@pytest.mark.parametrize("wait_s", [0, 1])
+@pytest.mark.parametrize("wait_s", [0, STALL_S + 1])
 async def test_a_turn_that_does_not_come_is_told_with_how_many_are_ahead(node: NodeProcess, wait_s: float) -> None:
     """One answer after `wait_s`, longer than an attempt of other requests may take: nobody asks again."""
     heard: list[object] = []
-    limits = Limits(attempt_s=0.5, deadline_s=0.5)
+    limits = Limits(attempt_s=STALL_S, deadline_s=STALL_S)
     async with Client(node.url) as client, Client(node.url, limits=limits, on_retry=heard.append) as other:
         session = await a_session(client)
         async with client.resumable(session):

@@ -21,6 +21,7 @@ from sessioncast import (
 from support.node import NodeProcess
 from support.ports import free_port
 from support.providing import Agent, a_session, given, newest_id, rows
+from support.waiting import RENEWED_S
 
 SOON = ResumeWaits(first_s=0.01, longest_s=0.02, jitter_s=0.0)
 """Waits of a test that is not about them."""
@@ -355,7 +356,7 @@ async def test_a_thread_that_cannot_be_stopped_keeps_its_turn(client: Client) ->
         raise ZeroDivisionError
 
     async def update() -> None:
-        async with client.resumable(session, lease_s=1) as attempt:
+        async with client.resumable(session, lease_s=RENEWED_S) as attempt:
             await attempt.run(run)
 
     updating = asyncio.create_task(update())
@@ -363,7 +364,7 @@ async def test_a_thread_that_cannot_be_stopped_keeps_its_turn(client: Client) ->
     updating.cancel()
     # Longer than its lease, which is renewed meanwhile.
     with pytest.raises(SessionBeingModified):
-        await client.providers.resume(session, wait_s=2)
+        await client.providers.resume(session, wait_s=RENEWED_S + 1)
     assert not updating.done()
     gate.set()
     with pytest.raises(asyncio.CancelledError):

@@ -8,6 +8,7 @@ import pytest
 
 from sessioncast import Client, ConnectionLost, Fenced, Limits, ProblemError, ProtocolError, SessionBeingModified
 from support.scripted import Lost, Reply, ScriptedServer, Streamed
+from support.waiting import STALL_S
 
 PROJECT = {"id": "p", "created_at": "2026-01-01T00:00:00Z"}
 RANGE = {"first": 1, "last": 2}
@@ -67,7 +68,8 @@ async def test_a_refusal_for_good_is_raised_at_once(server: ScriptedServer, quic
 async def test_a_refusal_until_the_deadline_is_raised_as_it_is(server: ScriptedServer, quick: Limits) -> None:
     """After the deadline the caller gets the server's own last word, not a timeout."""
     server.say(*[refusal(503, "unavailable", retryable=True)] * 10_000)
-    async with Client(server.url, limits=replace(quick, deadline_s=0.2)) as client:
+    limits = replace(quick, deadline_s=STALL_S, backoff_base_s=0.5, backoff_cap_s=0.5)
+    async with Client(server.url, limits=limits) as client:
         with pytest.raises(ProblemError) as caught:
             await client.projects.get("p")
     assert caught.value.code == "unavailable"
@@ -79,7 +81,7 @@ async def test_an_attempt_cut_by_the_deadline_does_not_hide_the_last_word(
 ) -> None:
     """When the last attempt is left without an answer because time ran out, the refusal before it is raised."""
     server.say(refusal(503, "unavailable", retryable=True), Streamed([]))
-    async with Client(server.url, limits=replace(quick, deadline_s=1.0, attempt_s=30.0)) as client:
+    async with Client(server.url, limits=replace(quick, deadline_s=STALL_S, attempt_s=30.0)) as client:
         with pytest.raises(ProblemError) as caught:
             await client.projects.get("p")
     assert (caught.value.code, len(server.seen)) == ("unavailable", 2)

@@ -18,7 +18,7 @@ from support.commitproxy import CommitProxy
 from support.gate import Gate
 from support.postgres import Postgres
 from support.store import Store, add, opened, titles
-from support.waiting import DEADLINE_S, until
+from support.waiting import DEADLINE_S, STALL_S, until
 
 _BACKEND = Text(postgresql="SELECT pg_backend_pid() AS pid", columns={"pid": None})
 _LOCK = Text(postgresql="SELECT id FROM task WHERE id = %(id)s FOR NO KEY UPDATE", columns={"id": None})
@@ -131,7 +131,8 @@ async def test_a_killed_server_is_told_and_used_again_when_it_is_back(own_postgr
 
 async def test_a_frozen_server_frees_its_callers_at_their_deadline(own_postgres: Postgres, own_url: str) -> None:
     """A server that answers nothing holds a call until its deadline only; thawed, it is used again."""
-    async with opened(own_url, write_deadline_s=0.5, read_deadline_s=0.5) as store:
+    # Shorter than the time that a frozen server has for a new connection, which a call may happen to need.
+    async with opened(own_url, write_deadline_s=4.0, read_deadline_s=4.0) as store:
         await store.database.write(add, "before")
         await store.titles()
         own_postgres.freeze()
@@ -160,7 +161,7 @@ async def test_a_deadlock_is_run_again(migrated_postgres_url: str) -> None:
         add(tx, title)
         return tries[title]
 
-    async with opened(migrated_postgres_url, lock_timeout_s=20) as store:
+    async with opened(migrated_postgres_url) as store:
         a, b = [(await store.database.write(add, title)).value for title in "ab"]
         await asyncio.gather(
             store.database.write(crossing, a, b, "forth"), store.database.write(crossing, b, a, "back")
@@ -172,7 +173,7 @@ async def test_a_deadlock_is_run_again(migrated_postgres_url: str) -> None:
 
 async def test_counters_locked_crosswise_in_commit_are_run_again(migrated_postgres_url: str) -> None:
     """A deadlock that shows only in the round trip of COMMIT is run again too, and every event is written once."""
-    async with opened(migrated_postgres_url, lock_timeout_s=20) as store:
+    async with opened(migrated_postgres_url) as store:
         with psycopg.connect(migrated_postgres_url) as stranger:
             task = (await store.database.write(add, "a")).value
             stranger.execute("SELECT 1 FROM channel WHERE project_id = 'p' FOR UPDATE")
@@ -227,7 +228,7 @@ async def test_a_pool_that_is_exhausted_refuses_and_recovers(migrated_postgres_u
     def sleep(tx: ReadTx) -> None:
         tx.one(_SLEEP)
 
-    async with opened(migrated_postgres_url, read_threads=2, queue_max=3, read_deadline_s=1.0) as store:
+    async with opened(migrated_postgres_url, read_threads=2, queue_max=3, read_deadline_s=STALL_S) as store:
         calls = [asyncio.create_task(store.database.read(sleep)) for _ in range(2)]
         await until(lambda: store.database._readers._busy == 2, "both connections to be busy")  # type: ignore[attr-defined]  # the pool's own count
         calls += [asyncio.create_task(store.titles()) for _ in range(4)]  # type: ignore[arg-type]  # outcomes differ

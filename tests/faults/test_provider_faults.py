@@ -15,13 +15,13 @@ from support.node import Node, NodeFactory
 from support.postgres import Postgres
 from support.providermodel import totals
 from support.updater import Updater
-from support.waiting import until
+from support.waiting import RENEWED_S, until
 
 pytestmark = pytest.mark.xdist_group("providers")
 
 _KILLS = 2
 _UPDATES = 6
-_LEASE_S = 2.0
+_LEASE_S = RENEWED_S
 _LIVELY = {
     "SESSIONCAST_JWT_SECRET": SECRET,
     "SESSIONCAST_LEASE_LOOK_S": "0.1",

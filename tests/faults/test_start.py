@@ -15,6 +15,7 @@ from support.node import NodeFactory
 from support.ports import free_port
 from support.postgres import Postgres
 from support.vitals import becomes, metrics, readiness, until_so
+from support.waiting import STALL_S
 from support.writer import Writer
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -130,7 +131,7 @@ async def test_a_quiet_start_says_nothing_of_migrations(node_factory: NodeFactor
 async def test_readiness_follows_the_database(node_factory: NodeFactory, own_postgres: Postgres) -> None:
     """With PostgreSQL gone or frozen a node is alive and not ready, with the reason; with it back it is ready."""
     make_schema(own_postgres.url)
-    node = await start_node(node_factory, own_postgres.url, None, SESSIONCAST_READ_DEADLINE_S="1")
+    node = await start_node(node_factory, own_postgres.url, None, SESSIONCAST_READ_DEADLINE_S=str(STALL_S))
     assert await readiness(node) == (200, {"status": "ok", "reasons": []})
     own_postgres.kill()
     assert (await becomes(node, 503, "unready"))[0].startswith("database: ")

@@ -23,7 +23,7 @@ from support.store import Store, opened
 from support.waiting import DEADLINE_S, until
 
 FLAG = Flag.SINGLE_SESSION
-_MARGIN_S = 4.0  # for a machine that is busy with other tests; a period of five seconds would not do
+_SOON_S = 5.0  # a second, and time for a machine that is busy with other tests; a period of five seconds will not do
 _HEADERS = {"Authorization": bearer(scopes=("admin",)), "Content-Type": "application/json"}
 
 
@@ -98,9 +98,15 @@ async def test_two_nodes_agree_within_a_second(migrated_postgres_url: str) -> No
     async with opened(migrated_postgres_url) as one, opened(migrated_postgres_url, project=False) as two:
         view = FlagView(two.database, 0.5)
         async with looking(view):
-            for percentage in (0.0, 5.0, 100.0):
+            late = 0
+            for percentage in (0.0, 5.0, 50.0, 95.0, 100.0):
                 await one.database.write(put_flag, FLAG, percentage, "ann")
-                await seen(view, percentage, deadline_s=1 + _MARGIN_S)
+                try:
+                    await seen(view, percentage, deadline_s=_SOON_S)
+                except TimeoutError:
+                    late += 1
+                    await seen(view, percentage)
+            assert late <= 1, "a machine stands still once, a period that is too long is so each time"
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ import pytest
 
 from support.api import Api
 from support.chains import Chain, given
+from support.waiting import STALL_S
 
 TOTALS = "total_tokens total_cached_tokens total_turns total_cost cost_known num_iterations avg_tokens_per_iteration"
 
@@ -87,7 +88,7 @@ def test_an_end_tells_the_tasks_totals(chain: Chain) -> None:
         one.ended(one.opened(), usage={"tokens": 10**number, "cost_usd": 0.1, "turns": 1, "cached_tokens": 1})
         shown = chain.api.ok(chain.api.get(path), 200)
         assert told.new()[-1]["data"]["totals"] == {name: shown[name] for name in TOTALS.split()}
-    late = chain.opened(lease_s=1)
+    late = chain.opened(lease_s=STALL_S)
     chain.patched(late, usage={"tokens": 1000})
     chain.closed(late)
     event = told.new()[-1]

@@ -32,7 +32,7 @@ from support.cluster import make_schema
 from support.node import NodeProcess
 from support.ports import free_port
 from support.postgres import Postgres
-from support.waiting import wait_until
+from support.waiting import STALL_S, wait_until
 
 T = TypeVar("T")
 
@@ -40,7 +40,11 @@ CREATE_FAILED = "Failed to create session. Please try again later."
 UNAVAILABLE = "The server is currently unavailable. Please try again in a few minutes."
 BUSY = "This session is currently being modified. Please try again later."
 START = {"phase": "run", "model": {"name": "m"}}
-_ENV = {"SESSIONCAST_JWT_SECRET": SECRET, "SESSIONCAST_LOCK_TIMEOUT_S": "0.3", "SESSIONCAST_WRITE_DEADLINE_S": "2"}
+_ENV = {
+    "SESSIONCAST_JWT_SECRET": SECRET,
+    "SESSIONCAST_LOCK_TIMEOUT_S": "0.3",
+    "SESSIONCAST_WRITE_DEADLINE_S": str(STALL_S),
+}
 
 
 def check_failing(api: Api, task: str) -> None:

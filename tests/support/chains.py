@@ -143,7 +143,7 @@ class Chain:
 
     def closed(self, row: dict[str, Any]) -> dict[str, Any]:
         """A provider session, as soon as nobody has it open."""
-        wait_until(lambda: self.row(row)["state"] != "open", "a provider session to be closed")
+        wait_until(lambda: self.row(row)["state"] != "open", "a provider session to be closed", period_s=0.1)
         return self.row(row)
 
     def audit(self, **params: Any) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from uuid import uuid4
 
 from sessioncast import Client, ProviderSession, ProviderState, Session
-from support.waiting import DEADLINE_S, PERIOD_S
+from support.waiting import DEADLINE_S
 
 
 class Agent:
@@ -48,7 +48,7 @@ async def closed(client: Client, session: Session | str, row: int | str) -> list
             watched = [one for place, one in enumerate(found) if row in (place, one.id)]
             if watched and watched[0].state is not ProviderState.OPEN:
                 return found
-            await asyncio.sleep(PERIOD_S)
+            await asyncio.sleep(0.1)  # leases are seconds long, and asking costs something
 
 
 @asynccontextmanager

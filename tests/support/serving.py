@@ -11,11 +11,12 @@ from support.api import SECRET, Api
 from support.node import NodeProcess
 from support.ports import free_port
 from support.postgres import fresh_database
+from support.waiting import RENEWED_S
 
 LIVELY = {
     "SESSIONCAST_LEASE_LOOK_S": "0.05",
     "SESSIONCAST_TURN_LOOK_S": "0.05",
-    "SESSIONCAST_WAITER_LEASE_S": "2",
+    "SESSIONCAST_WAITER_LEASE_S": str(RENEWED_S),
 }
 """Settings of a node that looks often for leases and turns."""
 _ENV = {

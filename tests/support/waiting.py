@@ -7,10 +7,16 @@ from collections.abc import Callable
 PERIOD_S = 0.01
 DEADLINE_S = 30.0
 """Generous: it is reached by failures only, and the machine may be busy."""
+STALL_S = 6.0
+"""What must not run out for a test to pass takes at least this long: a busy machine may stand still for seconds."""
+RENEWED_S = 9.0
+"""The same for what is renewed each third of it."""
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, deadline_s: float = DEADLINE_S) -> None:
-    """Return as soon as the condition holds.
+def wait_until(
+    condition: Callable[[], bool], what: str, *, deadline_s: float = DEADLINE_S, period_s: float = PERIOD_S
+) -> None:
+    """Return as soon as the condition holds; a condition that costs something is asked for in longer periods.
 
     Raises:
         TimeoutError: it did not within the deadline; the text says `what` was waited for.
@@ -19,7 +25,7 @@ def wait_until(condition: Callable[[], bool], what: str, *, deadline_s: float = 
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"waited {deadline_s:g} s for {what}")
-        time.sleep(PERIOD_S)
+        time.sleep(period_s)
 
 
 async def until(condition: Callable[[], bool], what: str, *, deadline_s: float = DEADLINE_S) -> None:

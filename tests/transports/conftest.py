@@ -7,11 +7,12 @@ import pytest
 
 from support.api import SECRET, Api
 from support.node import Node
+from support.waiting import STALL_S
 
 SMALL = {
     "SESSIONCAST_JWT_SECRET": SECRET,
     "SESSIONCAST_HEARTBEAT_S": "0.5",
-    "SESSIONCAST_WS_AUTH_TIMEOUT_S": "0.5",
+    "SESSIONCAST_WS_AUTH_TIMEOUT_S": str(STALL_S),
     "SESSIONCAST_WS_SUBSCRIPTIONS_MAX": "5",
     "SESSIONCAST_SEND_DEADLINE_S": "1",
     "SESSIONCAST_SNAPSHOT_PAGE": "4",

@@ -11,7 +11,7 @@ from websockets.frames import Opcode
 from sessioncast_server.transports import wsstream
 from support.api import bearer
 from support.lanes import EVENTS, Lane, WebSocketWire, lanes, masked, websocket_wire, wire
-from support.waiting import until
+from support.waiting import STALL_S, until
 
 
 def said(op: str, **fields: Any) -> bytes:
@@ -68,7 +68,7 @@ async def _publish(lane: Lane, size: int) -> None:
 async def test_a_slow_reader_that_reads_is_not_cut_off(tmp_path: Path, name: str) -> None:
     """An event that takes it several send deadlines to read arrives whole."""
     async with (
-        lanes(tmp_path, name, HEARTBEAT_S="60", SEND_DEADLINE_S="0.5", BODY_MAX_BYTES="8000000") as [lane],
+        lanes(tmp_path, name, HEARTBEAT_S="60", SEND_DEADLINE_S=str(STALL_S), BODY_MAX_BYTES="8000000") as [lane],
         wire(lane, buffer=65536) as slow,
     ):
         slow.get(f"{EVENTS}?snapshot=never")
@@ -79,7 +79,7 @@ async def test_a_slow_reader_that_reads_is_not_cut_off(tmp_path: Path, name: str
             data = await slow.reader.read(32768)
             assert data, f"cut off after {came} bytes"
             came += len(data)
-            await asyncio.sleep(0.08)  # its pace: about 400 kB/s
+            await asyncio.sleep(0.5)  # its pace: about 64 kB/s
 
 
 async def test_subscriptions_of_a_full_connection_wait_without_adding_to_it(tmp_path: Path) -> None:

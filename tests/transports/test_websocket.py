@@ -157,7 +157,7 @@ async def test_many_subscriptions_on_one_connection(node: Node, api: Api) -> Non
 async def test_expiry_ends_streams_with_a_word(node: Node, api: Api) -> None:
     """When the token expires: goodbye `expired` and a time to come back; the WebSocket closes with 4401."""
     project = api.project()
-    short = f"Bearer {make_token(SECRET, sub='ann', projects='*', scopes=ALL_SCOPES, ttl_s=2)}"
+    short = f"Bearer {make_token(SECRET, sub='ann', projects='*', scopes=ALL_SCOPES, ttl_s=7)}"
     async with (
         follow("sse", node.url, project, token=short) as events,
         follow("websocket", node.url, project, token=short) as socket,

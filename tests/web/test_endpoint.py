@@ -23,9 +23,10 @@ from sessioncast_server.web.inputs import Limits, parse_query
 from sessioncast_shared import texts
 from sessioncast_shared.resources import Name
 from support.asgi import served
+from support.waiting import STALL_S
 
 SECRET = "s" * 32
-LIMITS = Limits(body_max_bytes=100_000, body_deadline_s=0.2, json_max_depth=8)
+LIMITS = Limits(body_max_bytes=100_000, body_deadline_s=STALL_S, json_max_depth=8)
 TASK = "0B2F4B2E-1111-4222-8333-444455556666"
 
 
