@@ -110,11 +110,13 @@ def test_what_is_not_there_is_not_found(chat: Chat) -> None:
     for path in (chat.path, f"{chat.all}/{bob.id}"):
         for method, rest in (
             ("GET", ""), ("DELETE", ""), ("GET", "/messages"), ("POST", "/pop"), ("POST", "/clear"), ("GET", "/stats"),
-            ("PATCH", f"/runs/{AFAR}"), ("DELETE", f"/runs/{AFAR}"),
         ):  # fmt: skip
             document = problem(chat.api.request(method, f"{path}{rest}"), 404, "not_found")
             document.pop("request_id")
             found.append(document)
+        for answer in (Chat(chat.api, chat.project, path[-36:]).renew(AFAR), chat.post("pop", run=AFAR)):
+            problem(answer, 409, "fenced")  # who has a run there had one: it is over
+        chat.api.ok(chat.api.delete(f"{path}/runs/{AFAR}"), 204)
     assert all(document == found[0] for document in found)
 
 
@@ -128,6 +130,7 @@ def test_projects_that_are_not_there(chat: Chat, method: str, name: str) -> None
     for path in paths[method]:
         problem(chat.api.request(method, path), 404, "not_found")
     if method == "POST":
+        problem(chat.api.patch(f"{one}/runs/{AFAR}", {}), 409, "fenced")
         message = [{"role": "user", "content": 1}]
         problem(chat.api.post(f"{one}/messages", {"messages": message}), 404, "not_found")
         problem(chat.api.post(f"{one}/runs", {}), 404, "not_found")
