@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from sessioncast.afterwards import Afterwards
-from sessioncast.errors import Fenced, NotFound, SessioncastError
+from sessioncast.errors import Fenced, SessioncastError
 from sessioncast.identity import id_of
 from sessioncast.limits import Limits
 from sessioncast.messages import Item
@@ -48,8 +48,8 @@ class Run:
         over: it was left.
         project: of the thread.
         thread_id: of the thread.
-        lost: why the server ended it before its time (`Fenced`, or `NotFound` where the thread was deleted), None while
-            it has not. The next change raises it; what was appended until then is kept.
+        lost: `Fenced`, once the server has said that it is over before its time: the lease ran out, or the thread was
+            deleted. None while it has not. The next change raises it.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Run:
             raise self.lost
         try:
             return await make()
-        except (Fenced, NotFound) as error:
+        except Fenced as error:
             self.lost = error
             raise
 
@@ -155,8 +155,6 @@ class Run:
     async def _end(self, run: ThreadRun) -> None:
         try:
             await self._calls.end(run.id)
-        except NotFound:
-            return  # with its thread
         except SessioncastError as error:
             _log.warning("A run could not be ended, and ends with its lease of %s s: %s", run.lease_s, error)
 
