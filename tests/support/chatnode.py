@@ -1,0 +1,137 @@
+"""Nodes for chats, on a database that tests may look into, and responders of the tests' own."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from sessioncast_server.threads.rules import Owned
+from support.api import SECRET, Api
+from support.chat import Talk
+from support.node import NodeProcess
+from support.ports import free_port
+from support.serving import LIVELY
+
+_RESPONDERS = Path(__file__).with_name("chatresponders.py")
+
+
+class Stored:
+    """A database, looked into and changed behind the server's back."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.kind = url.partition(":")[0]
+
+    @property
+    def file(self) -> Path:
+        """The file of SQLite."""
+        return Path(self.url.removeprefix("sqlite:///"))
+
+    def run(self, sql: str, *params: Any) -> list[Any]:
+        """Rows of a statement whose parameters are written `?`, committed."""
+        if self.kind == "sqlite":
+            connection = sqlite3.connect(self.file, timeout=60, isolation_level=None)
+            try:
+                return connection.execute(sql, params).fetchall()
+            finally:
+                connection.close()
+        with psycopg.connect(self.url, autocommit=True) as postgres:
+            cursor = postgres.execute(sql.replace("?", "%s").encode(), params)
+            return cursor.fetchall() if cursor.description else []
+
+    def many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """A statement once for each row of parameters, in one commit."""
+        if self.kind == "sqlite":
+            connection = sqlite3.connect(self.file, timeout=60)
+            with connection:
+                connection.executemany(sql, rows)
+            connection.close()
+            return
+        with psycopg.connect(self.url) as postgres, postgres.cursor() as cursor:
+            cursor.executemany(sql.replace("?", "%s").encode(), rows)
+
+    def age(self, talk: Talk, hours: float) -> None:
+        """Let a thread, with all that was said in it, be older by so many hours."""
+        back = "strftime('%Y-%m-%dT%H:%M:%f000Z', {0}, ?)" if self.kind == "sqlite" else "{0} + CAST(? AS interval)"
+        parts = ", ".join(f"{name} = {back.format(name)}" for name in ("created_at", "last_activity_at"))
+        ago = f"-{hours} hours"
+        changed = self.run(f"UPDATE thread SET {parts} WHERE key = ? RETURNING key", ago, ago, key_of(talk))
+        assert len(changed) == 1
+
+    def places(self) -> int:
+        """Places in all queues: of who waits, and of who has a turn."""
+        return int(self.run("SELECT count(*) FROM turn")[0][0])
+
+
+def key_of(talk: Talk, user: str = "ann") -> str:
+    """The key of a user's thread in the tables."""
+    return Owned(talk.project, user, talk.id).key
+
+
+@dataclass
+class House:
+    """Nodes on one migrated database.
+
+    Attributes:
+        folder: where they work, and find the responders.
+        env: of each.
+    """
+
+    folder: Path
+    stored: Stored
+    env: dict[str, str]
+    nodes: list[NodeProcess] = field(default_factory=list)
+    apis: list[Api] = field(default_factory=list)
+
+    @property
+    def api(self) -> Api:
+        """Requests with all rights to the first node."""
+        return self.apis[0]
+
+    @property
+    def node(self) -> NodeProcess:
+        """The first node."""
+        return self.nodes[0]
+
+    def talk(self) -> Talk:
+        """A thread that is not there yet, in a new project, asked for at the first node."""
+        return Talk.begin(self.api)
+
+    def log(self) -> str:
+        """What the nodes printed."""
+        return "".join(node.log.read_text(errors="replace") for node in self.nodes)
+
+
+@contextmanager
+def housed(
+    folder: Path, url: str, *, nodes: int = 1, redis: str | None = None, responder: str | None = None, **env: str
+) -> Iterator[House]:
+    """So many lively nodes that check tokens; killed at the end.
+
+    Args:
+        url: of a migrated database.
+        responder: a function of `chatresponders`.
+    """
+    given = {
+        **LIVELY,
+        "SESSIONCAST_JWT_SECRET": SECRET,
+        "SESSIONCAST_REPLAY_MAX_EVENTS": "1000000",  # tests read the log whole
+        "SESSIONCAST_DATABASE_URL": url,
+        **({"SESSIONCAST_REDIS_URL": redis} if redis else {}),
+        **({"SESSIONCAST_RESPONDER": f"chatresponders:{responder}"} if responder else {}),
+        **env,
+    }
+    (folder / _RESPONDERS.name).write_text(_RESPONDERS.read_text())
+    house = House(folder, Stored(url), given)
+    with ExitStack() as stack:
+        for _ in range(nodes):
+            node = NodeProcess(folder, port=free_port(), env=given, arguments=())
+            house.nodes.append(stack.enter_context(node))
+            api = Api(node.url, database=house.stored.kind)
+            stack.enter_context(api.http)
+            house.apis.append(api)
+        yield house
