@@ -68,14 +68,14 @@ async def test_a_first_load_that_fails_says_so(node: Node, console: Console) -> 
     page = console.page
     async with Client(node.url) as client:
         await client.projects.put("demo")
-    await page.route("**/v1/projects/demo/events", lambda route: route.abort())
+    await page.route("**/v1/projects/demo/events?**", lambda route: route.abort())
     await console.open("demo")
     await expect(page.locator("#notice-text")).to_have_text("Failed to load session data. Please try again.")
     await expect(page.locator("#notice-detail")).to_contain_text("Trying again in")
     await expect(page.locator("#notice-refresh")).to_be_hidden()
     await console.state("failed")
     await expect(page.locator("#notice-text")).to_have_text("Failed to load session data. Please try again.")
-    await page.unroute("**/v1/projects/demo/events")
+    await page.unroute("**/v1/projects/demo/events?**")
     await page.get_by_role("button", name="Refresh").click()
     await console.live()
     await expect(page.locator("#notice")).to_be_hidden()

@@ -14,6 +14,8 @@ import { ConnectionState, Notice } from "./status.js";
 import { Stream } from "./stream.js";
 import { texts } from "./texts.js";
 
+// All but threads, which this page does not show: who may read everybody's would be sent every word of every chat.
+const KINDS = "task,session,output,provider,version,model";
 const PROJECT = "sessioncast.project";
 
 const byId = (id) => document.getElementById(id);
@@ -47,7 +49,7 @@ function open(name) {
   byId("project").value = name;
   say(byId("token-project"), name);
   notice.hide();
-  const opened = new Stream(`/v1/projects/${encodeURIComponent(name)}/events`, {
+  const opened = new Stream(`/v1/projects/${encodeURIComponent(name)}/events?kinds=${KINDS}`, {
     state: onState,
     snapshot: (frame, renewed) => onSnapshot(opened, frame, renewed),
     event: onEvent,
