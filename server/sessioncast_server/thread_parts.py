@@ -99,7 +99,7 @@ class ThreadParts:
         async def work() -> None:
             database = self._database
             now = datetime.now(UTC)
-            await clean_threads(database.observe, database.write, self._terms, now=now, hear=self._meter.told)
+            await clean_threads(database.read, database.write, self._terms, now=now, hear=self._meter.told)
 
         await daily("thread-cleanup", self._settings.thread_cleanup_hour, work)
 

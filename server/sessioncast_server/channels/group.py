@@ -190,10 +190,10 @@ class Group:
         if self.owed:
             entries = self._take()
             self.before, self._count = entries[0].offset - 1, len(entries)
-            self._data = self.framing.events(entries if self.asides is None else self._with_asides(entries))
+            self._data = self.framing.events(entries if self.asides is None else self._joined(self.asides, entries))
         elif self.asides is not None:
             self.before, self._count = channel.dealt, 0
-            self._data = self.framing.events(self._with_asides(()))
+            self._data = self.framing.events(self._joined(self.asides, ()))
         elif self._beat_due:
             self.before, self._count = channel.dealt, 0
             self._data = self.framing.heartbeat(Position(channel.epoch, channel.dealt), channel.head)
@@ -219,10 +219,8 @@ class Group:
         self.owed = ()
         return owed
 
-    def _with_asides(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+    def _joined(self, asides: Asides, entries: Sequence[Entry]) -> Sequence[Entry]:
         """The events that were taken for a pass and the whispers among them, up to where the next pass begins."""
-        if (asides := self.asides) is None:
-            return entries
         joined = asides.among(entries, self.floor)
         if not asides:
             self.asides = None

@@ -30,7 +30,7 @@ class SqliteGuest:
         self._link = SqliteLink(path, writer=True, busy_s=busy_s)
         self._appender = appender
 
-    async def observe(self, fn: Callable[..., T], /, *args: Any) -> T:
+    async def read(self, fn: Callable[..., T], /, *args: Any) -> T:
         """Run `fn(tx, …)` on one snapshot.
 
         Raises:

@@ -19,7 +19,7 @@ def thread_cleanup(terms: Terms) -> Job:
     """Delete the threads that were idle for too long."""
 
     async def work(store: Store) -> str:
-        gone = await clean_threads(store.observe, store.write, terms, now=datetime.now(UTC))
+        gone = await clean_threads(store.read, store.write, terms, now=datetime.now(UTC))
         return f"{gone} idle thread{'' if gone == 1 else 's'} deleted"
 
     return work

@@ -1,7 +1,7 @@
 """Deletes threads that nothing was done with for long."""
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sessioncast_server.db.transaction import ReadTx, WriteTx
@@ -11,10 +11,9 @@ from sessioncast_server.threads.service import idle_threads, remove_idle
 from sessioncast_server.threads.telling import Told, told
 
 _PAGE = 200
-_BEGINNING = (datetime(1, 1, 1, tzinfo=UTC), "")
 
 Read = Callable[..., Awaitable[list[Thread]]]
-"""`database.observe`."""
+"""`database.read`."""
 Write = Callable[..., Awaitable[Any]]
 """`database.write`."""
 
@@ -34,7 +33,7 @@ async def clean_threads(
         DatabaseError: the database does not take it; what went is gone.
     """
     before = now - terms.keep
-    gone, after = 0, _BEGINNING
+    gone, after = 0, ""
     while True:
         threads = await read(_page, before, after)
         for thread in threads:
@@ -43,10 +42,10 @@ async def clean_threads(
             gone += bool(written.value)
         if len(threads) < _PAGE:
             return gone
-        after = (threads[-1].last_activity_at, threads[-1].key)
+        after = threads[-1].key
 
 
-def _page(tx: ReadTx, before: datetime, after: tuple[datetime, str]) -> list[Thread]:
+def _page(tx: ReadTx, before: datetime, after: str) -> list[Thread]:
     return idle_threads(tx, before, after, _PAGE)
 
 

@@ -114,9 +114,9 @@ def remove_idle(tx: WriteTx, thread: Thread, terms: Terms, *, before: datetime) 
     return True
 
 
-def idle_threads(tx: ReadTx, before: datetime, after: tuple[datetime, str], limit: int) -> list[Thread]:
-    """Threads that nothing was done with since `before`, the longest idle first, behind the sort key `after`."""
-    rows = tx.all(statements.IDLE, before=before, after_at=after[0], after_key=after[1], limit=limit)
+def idle_threads(tx: ReadTx, before: datetime, after: str, limit: int) -> list[Thread]:
+    """Threads that nothing was done with since `before`, by key, behind `after`. All threads are looked through."""
+    rows = tx.all(statements.IDLE, before=before, after=after, limit=limit)
     return [Thread(*row) for row in rows]
 
 

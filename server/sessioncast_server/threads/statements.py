@@ -74,12 +74,8 @@ OWN_OF_IDS = Statement(_OF_IDS.where(_CONDITIONS["user_id"]))
 
 IDLE = Statement(
     select(*_COLUMNS)
-    .where(
-        _THREAD.c.last_activity_at < bindparam("before", type_=UtcTime),
-        tuple_(_THREAD.c.last_activity_at, _THREAD.c.key)
-        > tuple_(bindparam("after_at", type_=UtcTime), bindparam("after_key")),
-    )
-    .order_by(_THREAD.c.last_activity_at, _THREAD.c.key)
+    .where(_THREAD.c.last_activity_at < bindparam("before", type_=UtcTime), _THREAD.c.key > bindparam("after"))
+    .order_by(_THREAD.c.key)
     .limit(_LIMIT)
 )
 

@@ -12,7 +12,8 @@ class ThreadRow(SQLModel, table=True):
     """A chat history of one user in one project.
 
     `key` stands for project, user and id together (`rules.Owned.key`). Everything before `kept_from` is gone: reading
-    begins there, past what a database has not cleaned away yet.
+    begins there, past what a database has not cleaned away yet. No index has a column that changes with each message:
+    PostgreSQL would write into all of them then.
     """
 
     __tablename__ = "thread"
@@ -21,7 +22,6 @@ class ThreadRow(SQLModel, table=True):
         Index("ix_thread_own", "project_id", "user_id", "created_at", "key"),
         Index("ix_thread_page", "project_id", "created_at", "key"),
         Index("ix_thread_id", "id", "project_id"),
-        Index("ix_thread_idle", "last_activity_at", "key"),
     )
 
     key: str = Field(primary_key=True, max_length=36)

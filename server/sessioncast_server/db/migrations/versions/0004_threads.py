@@ -31,7 +31,6 @@ def upgrade() -> None:
     op.create_index("ix_thread_own", "thread", ["project_id", "user_id", "created_at", "key"])
     op.create_index("ix_thread_page", "thread", ["project_id", "created_at", "key"])
     op.create_index("ix_thread_id", "thread", ["id", "project_id"])
-    op.create_index("ix_thread_idle", "thread", ["last_activity_at", "key"])
     op.create_table(
         "message",
         sa.Column("thread_key", sa.String(36), nullable=False),
