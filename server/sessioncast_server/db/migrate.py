@@ -82,6 +82,9 @@ def connect(url: str) -> Iterator[Connection]:
     Raises:
         UnavailableError: there is none, or it failed.
     """
+    if url.startswith("sqlite:") and not path_of(url).exists():
+        # It would be made, and everybody on the machine could read it.
+        raise UnavailableError("io", f"{path_of(url)}: there is no such file")
     engine = create_engine(driver_url(url), poolclass=NullPool)
     if engine.dialect.name == "sqlite":
         # sqlite3 would commit before every CREATE TABLE, and a migration that fails would leave half of itself.
