@@ -117,6 +117,36 @@ async def test_runs_do_not_come_between_each_other(client: Client, project: str,
         assert answered["content"][0]["text"] == f"{question}: sun"
 
 
+async def test_agents_on_two_nodes_take_turns(node_factory: NodeFactory, migrated_postgres_url: str) -> None:
+    """Whole turns, one after the other, and a watcher of one node sees what was said on both, in order."""
+    env = {"SESSIONCAST_DATABASE_URL": migrated_postgres_url}
+    first, second = await node_factory(env=env), await node_factory(env=env)
+    id_ = uuid4()
+
+    async def turn(client: Client, question: str) -> None:
+        session = Session(id_, client, project="p")
+        model = ScriptedModel([call("weather", '{"city": "Rome"}', call_id=question)], [text(f"{question}: sun")])
+        async with session.run(wait_s=60):
+            await ask(session, question, model)
+
+    async with Client(first.url) as one, Client(second.url) as two:
+        await one.projects.put("p")
+        await one.threads.create("p", id=str(id_))
+        async with two.subscribe("p", thread=[str(id_)]) as stream, asyncio.timeout(DEADLINE_S):
+            while not isinstance(await anext(stream), Snapshot):
+                pass
+            await asyncio.gather(*(turn(each, str(number)) for number, each in enumerate([one, two] * 3)))
+            live: list[Message] = []
+            while len(live) < 24:
+                item = await anext(stream)
+                if isinstance(item, Event) and item.type == "message.created":
+                    live.append(Message.model_validate(item.data))
+        assert await said(two, Session(id_, two, project="p")) == live
+    turns = [[message.content for message in live[start : start + 4]] for start in range(0, 24, 4)]
+    assert all(called["call_id"] == output["call_id"] == asked["content"] for asked, called, output, _ in turns)
+    assert sorted(asked["content"] for asked, *_ in turns) == [str(number) for number in range(6)]
+
+
 async def test_without_runs_each_append_stays_whole(client: Client, project: str) -> None:
     """Turns side by side mix, but what an agent adds at once stays together."""
     first = Session("chat", client, project=project)
