@@ -10,6 +10,7 @@ from sessioncast_server.channels.attendant import Wish
 from sessioncast_server.channels.audience import Audience
 from sessioncast_server.channels.channel import ChannelLimits
 from sessioncast_server.channels.hub import HubLimits
+from sessioncast_server.channels.log import Head
 from sessioncast_server.channels.subscriber import State
 from sessioncast_shared.filters import Filter
 from sessioncast_shared.position import Position
@@ -49,6 +50,11 @@ async def test_a_whisper_during_a_pass_comes_in_the_next_one() -> None:
     crowd.happen(0)
     await crowd.settle()
     assert {tuple(each.heard) for each in takers} == {("E 1", "E ~w 2")}
+    crowd.happen(0)
+    crowd.courier.run()
+    crowd.whisper("~alone")
+    await crowd.settle()
+    assert {tuple(each.heard[2:]) for each in takers} == {("E 3", "E ~alone")}
     await crowd.close()
 
 
@@ -124,7 +130,6 @@ async def test_whispers_are_dropped_before_events_are() -> None:
         crowd.whisper(f"~{number}")
     assert crowd.tally.of["hushed held"] == 3
     crowd.happen(0, 0, 0, 0, 0, 0)
-    crowd.channel.deal()
     crowd.whisper("~too much is owed")
     assert crowd.tally.of["hushed held"] == 4
     await crowd.settle()
@@ -145,12 +150,32 @@ async def test_in_another_life_of_the_log_nothing_of_before_is_said() -> None:
     (taker,) = crowd.follow()
     crowd.happen(0)
     crowd.whisper("~w")
+    _announced(crowd, 7)
+    crowd.whisper("~waits")
     crowd.begin_anew("f")
     await crowd.settle()
-    assert "~w" not in taker.said
+    assert taker.said == []
     crowd.whisper("~new")
     await crowd.settle()
-    assert taker.said[-1] == "~new"
+    assert taker.said == ["~new"]
+    crowd.whisper("~on its way")
+    crowd.channel.restart(Head("g", 0, 0))
+    assert not crowd.group().has_work
+    await crowd.close()
+
+
+async def test_who_stops_following_before_the_pass_misses_it() -> None:
+    """A sink that is full by then: with nobody left to hear it, nothing is kept for who follows next."""
+    crowd = Crowd()
+    (taker,) = crowd.follow()
+    crowd.whisper("~w")
+    assert crowd.group().has_work
+    assert taker.subscriber is not None
+    taker.subscriber.move(State.PARKED)
+    assert not crowd.group().has_work
+    taker.subscriber.drained()
+    await crowd.settle()
+    assert taker.said == []
     await crowd.close()
 
 

@@ -10,6 +10,8 @@ import orjson
 
 from sessioncast import Client, Delta, Event, Opened, Subscription
 from sessioncast_server.broker.base import Route, Whisper
+from sessioncast_server.channels.log import Entry
+from sessioncast_server.transports import poll
 from sessioncast_shared.events import MESSAGE_DELTA
 from support.api import bearer
 from support.given import Given
@@ -48,6 +50,13 @@ async def read(stream: Subscription, thread: str) -> list[str | int]:
                 if found[-1] == "answered":
                     break
     return found
+
+
+def test_a_whisper_wakes_no_poll() -> None:
+    """One that waits looks into the log when there is something in it, and not at each piece of an answer."""
+    piece, event = Entry(0, Route("thread"), b"{}"), Entry(1, Route("thread"), b"{}")
+    assert poll._FRAMING.events([piece]) == b""
+    assert poll._FRAMING.events([piece, event]) != b""
 
 
 async def test_what_one_node_whispers_the_streams_of_both_show(
