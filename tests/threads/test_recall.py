@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sessioncast_server.settings import load
 from sessioncast_server.threads.recall import respond
-from sessioncast_server.threads.responder import Context, Said
+from sessioncast_server.threads.responder import Context, Said, load_responder
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 STORY = ("Create task: buy milk", "Noted.", "Add to that task: 2 litres", "Noted too.")
@@ -52,6 +53,12 @@ def test_what_was_said_of_a_thing_is_listed_in_order(question: str) -> None:
         f"You said 2 things about «{'task' if question.endswith('task') else 'tasks'}»:\n"
         "- #1 you: «Create task: buy milk»\n- #3 you: «Add to that task: 2 litres»"
     )
+
+
+@pytest.mark.parametrize(("noun", "said"), [("stories", "a story"), ("boxes", "one box"), ("bus", "the bus")])
+def test_a_noun_is_found_by_its_plural(noun: str, said: str) -> None:
+    """The usual plurals are known; what only looks like one is left alone."""
+    assert answered(f"which {noun}?", ("user", said)) == f"You said 1 thing about «{noun}»:\n- #1 you: «{said}»"
 
 
 def test_questions_are_no_statements() -> None:
@@ -144,6 +151,21 @@ def test_words_come_one_by_one() -> None:
     """There is a piece for each word, so that an answer is seen to grow."""
     pieces = list(respond(context(), "Hello"))
     assert pieces == ["Noted, ", "as ", "the ", "first ", "message ", "of ", "this ", "thread."]
+
+
+def test_it_answers_where_nobody_else_is_named() -> None:
+    """The setting's default names it."""
+    assert load_responder(load({}).responder) is respond
+
+
+def test_items_of_the_agents_sdk_are_read_as_text() -> None:
+    """A line of the user that an agent's session wrote is a statement like any other; what has no text is told so."""
+    said = [
+        ("user", {"role": "user", "content": [{"type": "input_text", "text": "Create task: buy milk"}]}),
+        ("assistant", {"type": "function_call", "name": "add", "arguments": "{}", "call_id": "c"}),
+    ]
+    assert answered("What tasks?", *said) == "You said 1 thing about «tasks»:\n- #1 you: «Create task: buy milk»"
+    assert answered("What was the last message?", *said) == "The last thing that I said is #2: something without text."
 
 
 @settings(max_examples=60, derandomize=True, deadline=None, database=None)
