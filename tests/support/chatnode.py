@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
+from sessioncast_server.db.migrate import migrate
 from sessioncast_server.threads.rules import Owned
 from support.api import SECRET, Api
 from support.chat import Talk
 from support.node import NodeProcess
 from support.ports import free_port
+from support.postgres import fresh_database
 from support.serving import LIVELY
 
 _RESPONDERS = Path(__file__).with_name("chatresponders.py")
@@ -104,6 +107,23 @@ class House:
     def log(self) -> str:
         """What the nodes printed."""
         return "".join(node.log.read_text(errors="replace") for node in self.nodes)
+
+
+@contextmanager
+def house_of(request: pytest.FixtureRequest, factory: pytest.TempPathFactory, kind: str, **how: Any) -> Iterator[House]:
+    """Nodes on a new database: one on `sqlite` or `postgresql`, two on `two` or, with Redis between them, `redis`."""
+    folder = factory.mktemp("house")
+    if kind == "sqlite":
+        url = f"sqlite:///{folder}/x.db"
+        migrate(url)
+        with housed(folder, url, **how) as found:
+            yield found
+        return
+    redis = request.getfixturevalue("valkey").url if kind == "redis" else None
+    with fresh_database(request.getfixturevalue("postgres").url) as url:
+        migrate(url)
+        with housed(folder, url, nodes=1 if kind == "postgresql" else 2, redis=redis, **how) as found:
+            yield found
 
 
 @contextmanager

@@ -10,33 +10,23 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from sessioncast_server.db.migrate import migrate
 from support.api import problem
 from support.chat import Talk, at_once
 from support.chatmodel import Mirror
-from support.chatnode import House, housed
+from support.chatnode import House, house_of
 from support.chatwatcher import Watcher
-from support.given import Given
-from support.postgres import Postgres, fresh_database
 
 USERS = ("ann", "bob")
 SLOTS = [(user, number) for user in USERS for number in range(2)]
 LIMIT = 8
 
 
-@pytest.fixture(scope="module", params=["redis", "no redis"])
-def house(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, postgres: Given | Postgres
-) -> Iterator[House]:
-    """Two nodes on one PostgreSQL, whose responder tells all that it knows."""
-    redis = request.getfixturevalue("valkey").url if request.param == "redis" else None
-    with fresh_database(postgres.url) as url:
-        migrate(url)
-        folder = tmp_path_factory.mktemp("isolation")
-        with housed(
-            folder, url, nodes=2, redis=redis, responder="teller", SESSIONCAST_THREAD_MAX_MESSAGES=str(LIMIT)
-        ) as found:
-            yield found
+@pytest.fixture(scope="module", params=["two", "redis"])
+def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Two nodes on one PostgreSQL, without Redis and with, whose responder tells all that it knows."""
+    more = {"responder": "teller", "SESSIONCAST_THREAD_MAX_MESSAGES": str(LIMIT)}
+    with house_of(request, tmp_path_factory, request.param, **more) as found:
+        yield found
 
 
 class Story:
