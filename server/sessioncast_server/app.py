@@ -105,7 +105,7 @@ class Application:
         self.database: Database = open_database(settings, log, meter=lambda pool: PoolMetrics(self.metrics, pool))
         self.flags = FlagView(self.database, settings.flags_refresh_s)
         self._broker = broker or make_broker(settings, self.metrics)
-        self._threads = ThreadParts(settings, self.database, self.metrics, whisper=self._whisper)
+        self._threads = ThreadParts(settings, self.database, self.metrics, whisper=self._whisper, freed=self._freed)
         snapshots = Snapshots(
             [
                 (Kind.TASK, "task", snapshot_tasks),
@@ -175,7 +175,13 @@ class Application:
             keep_events=self._settings.log_keep_events,
             answers_s=self._settings.idempotency_ttl_s,
         )
-        keeper = Keeper(self.database, self._providers, look_s=self._settings.lease_look_s, ended=self._room.nudge)
+        keeper = Keeper(
+            self.database,
+            self._providers,
+            look_s=self._settings.lease_look_s,
+            ended=self._room.nudge,
+            lapse=self._threads.lapse,
+        )
         self._tasks = [
             asyncio.create_task(endlessly(retention.run_for_ever), name="retention"),
             asyncio.create_task(endlessly(lambda: watch_loop(self.metrics)), name="loop lag"),
@@ -300,6 +306,9 @@ class Application:
 
     def _whisper(self, whisper: Whisper) -> None:
         self.hub.whisper(whisper)
+
+    def _freed(self) -> None:
+        self._room.nudge()
 
     def _holds(self, tx: ReadTx, project: str, wishes: Filter, owner: str | None) -> bool:
         return holds(tx, project, wishes) and self._threads.holds(tx, project, wishes, owner)

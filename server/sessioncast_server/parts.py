@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 from sessioncast_server.auth.keyset import KeySet
 from sessioncast_server.auth.tokens import Authenticator
@@ -222,9 +223,10 @@ def make_responding(settings: Settings) -> Responding:
     )
 
 
-def make_holder(settings: Settings, database: Database) -> Holder:
+def make_holder(settings: Settings, database: Database, *, gave_up: Callable[[Any], None]) -> Holder:
     """What keeps the turns that this node itself has."""
-    return Holder(database, renew_s=settings.waiter_lease_s / 3, give_up_s=4 * settings.waiter_lease_s)
+    lease_s = settings.waiter_lease_s
+    return Holder(database, renew_s=lease_s / 3, give_up_s=4 * lease_s, gave_up=gave_up)
 
 
 def make_jobs(settings: Settings) -> dict[str, Job]:

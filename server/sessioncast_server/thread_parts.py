@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from sessioncast_server.broker.base import Route, Whisper
 from sessioncast_server.channels.snapshot import Source
 from sessioncast_server.db.database import Database
-from sessioncast_server.db.transaction import ReadTx
+from sessioncast_server.db.transaction import ReadTx, WriteTx
 from sessioncast_server.exchange.mutator import Mutator
 from sessioncast_server.exchange.reader import Reader
 from sessioncast_server.jobs.daily import daily
@@ -20,8 +20,10 @@ from sessioncast_server.threads.meter import Meter
 from sessioncast_server.threads.rules import Owned
 from sessioncast_server.threads.service import threads_of_ids
 from sessioncast_server.threads.snapshots import ThreadSnapshots
-from sessioncast_server.threads.telling import delta
+from sessioncast_server.threads.telling import Told, delta
+from sessioncast_server.threads.turn import lapse_place
 from sessioncast_server.threads.warden import Warden
+from sessioncast_server.turns.rules import Lease
 from sessioncast_server.turns.waiting import WaitingRoom
 from sessioncast_server.web.endpoint import Endpoint
 from sessioncast_shared.events import Kind
@@ -33,10 +35,17 @@ class ThreadParts:
 
     Args:
         whisper: says to all who follow what no log holds.
+        freed: called when turns may have become free.
     """
 
     def __init__(
-        self, settings: Settings, database: Database, metrics: Metrics, *, whisper: Callable[[Whisper], None]
+        self,
+        settings: Settings,
+        database: Database,
+        metrics: Metrics,
+        *,
+        whisper: Callable[[Whisper], None],
+        freed: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._database = database
@@ -44,7 +53,8 @@ class ThreadParts:
         self._terms = thread_terms(settings)
         self._meter = Meter(metrics)
         self._warden = Warden(database, self._terms, self._meter)
-        self._holder = make_holder(settings, database)
+        self._holder = make_holder(settings, database, gave_up=self._gave_up)
+        self._freed = freed
         self._responding = make_responding(settings)
         self._chats: ChatApi | None = None
 
@@ -93,6 +103,10 @@ class ThreadParts:
         )
         return [*threads.endpoints(), *self._chats.endpoints()]
 
+    def lapse(self, tx: WriteTx, lease: Lease) -> bool:
+        """End a place, of whatever queue, whose lease has run out."""
+        return lapse_place(tx, lease, self._terms)
+
     async def clean_daily(self) -> None:
         """Delete idle threads, once a day; run it as a task and cancel it."""
 
@@ -113,6 +127,10 @@ class ThreadParts:
             for thread in threads_of_ids(tx, project, missing, user=None, limit=len(missing)):
                 self._meter.foreign(Owned(project, owner, thread.id))
         return not missing
+
+    def _gave_up(self, events: list[Told]) -> None:
+        self._meter.told(events)
+        self._freed()
 
     def _show_piece(self, name: Owned, message_id: str, index: int, text: str) -> None:
         body = delta(name, message_id, index, text, at=datetime.now(UTC))

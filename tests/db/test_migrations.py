@@ -63,6 +63,7 @@ def test_a_migration_that_fails_leaves_nothing(empty_url: str) -> None:
         from sessioncast_server.db.sqlite import path_of  # noqa: PLC0415  for one of the two only
 
         path_of(empty_url).parent.mkdir(parents=True)
+        path_of(empty_url).touch()
     with connect(empty_url) as connection:
         connection.execute(text("CREATE TABLE session_output (x int)"))  # the last one that is to be made
         connection.commit()

@@ -27,6 +27,7 @@ class Keeper:
     Args:
         look_s: seconds between two looks.
         ended: called when turns may have become free.
+        lapse: ends a place whose lease has run out.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class Keeper:
         *,
         look_s: float,
         ended: Callable[[], None],
+        lapse: Callable[[WriteTx, Lease], bool] = lapse,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._meter = meter
         self._look_s = look_s
         self._ended = ended
+        self._lapse = lapse
         self._uses = Lapses(clock)
         self._places = Lapses(clock)
         self._away = False
@@ -64,7 +67,7 @@ class Keeper:
         self._meter.in_use(len(uses))
         abandoned = await self._end(abandon, self._uses.look(uses))
         self._meter.abandoned(abandoned)
-        lost = await self._end(lapse, self._places.look(await self._leases(held_places)))
+        lost = await self._end(self._lapse, self._places.look(await self._leases(held_places)))
         if abandoned or lost:
             self._ended()
         return abandoned

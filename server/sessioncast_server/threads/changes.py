@@ -166,6 +166,16 @@ def ask(
     return Answer(102, note=Asked(place_id, said, told(tx)))
 
 
+def abandon(tx: WriteTx, run_id: str, name: Owned, terms: Terms) -> list[Told]:
+    """End a run that no answer came of; what it made too many goes."""
+    try:
+        thread = lock_thread(tx, name)
+    except Problem:
+        return []  # the thread is no more, and the run with it
+    end_run(tx, thread, run_id, terms)
+    return told(tx)
+
+
 def reply(tx: WriteTx, name: Owned, run_id: str, line: Item, terms: Terms) -> Answer:
     """200 with the answer, which is in the thread now; the run is over."""
     thread = _lock(tx, name, run_id)

@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import orjson
 import structlog
@@ -161,6 +162,7 @@ class ChatApi:
         project, makes = self._project(call)
         name = Owned(project, call.principal.sub, thread_id(call))
         line, answer_id = _ids(call)
+        place_id = str(uuid.uuid4())
         try:
             written = await self._queue.in_turn(
                 call,
@@ -171,7 +173,7 @@ class ChatApi:
                 self._terms,
                 self._chat.lease_s,
                 makes,
-                place_id=str(uuid.uuid4()),
+                place_id=place_id,
             )
         except _AWAY as error:
             if isinstance(error, UnavailableError) and error.reason == "queue":
@@ -179,7 +181,10 @@ class ChatApi:
             return await self._without_thread(call, name, body.content, answer_id, error)
         asked = written.value.note
         if not isinstance(asked, changes.Asked):
-            return respond(call, written)  # it was answered before, under the same key
+            # It was answered before, under the same key; it may have waited behind itself.
+            await self._queue.leave(place_id)
+            self._room.nudge()
+            return respond(call, written)
         self._meter.told(asked.told)
         # Whoever asked may go: the line is in the thread, and what answers it is going to be.
         answer = asyncio.create_task(self._answer(call, name, asked, body.content, answer_id), name="chat")
@@ -213,7 +218,7 @@ class ChatApi:
             if ended:
                 self._holder.let_go(run_id)
             else:
-                self._holder.give_up(run_id)
+                self._holder.give_up(run_id, partial(changes.abandon, name=name, terms=self._terms))
             self._room.nudge()
 
     async def _without_thread(self, call: Call, name: Owned, line: str, answer_id: str, error: Exception) -> Response:

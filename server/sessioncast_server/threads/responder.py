@@ -114,8 +114,11 @@ class Responding:
             raise
         except TimeoutError as error:
             raise ResponderError(f"took longer than {self._deadline_s:g} s, or waited too long itself") from error
-        except Exception as error:  # noqa: BLE001  whatever a user's function raises
-            # Neither its text nor its traceback: both may hold what was said.
+        except BaseException as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # ours, not one that a responder let out
+            # Whatever it is, the node goes on. Neither its text nor its traceback: both may hold what was said.
             raise ResponderError(f"raised {type(error).__name__}{_place(error)}") from None
 
     async def _collect(self, context: Context, message: str, hear: Callable[[int, str], None]) -> str:
@@ -162,7 +165,14 @@ class Responding:
     async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="responder")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call, *args)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, _called, call, *args)
+
+
+def _called(call: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return call(*args)
+    except StopIteration as error:  # which no future can hold
+        raise ResponderError(f"raised StopIteration{_place(error)}") from None
 
 
 def _text(content: Any) -> str:

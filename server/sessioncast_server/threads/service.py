@@ -16,6 +16,9 @@ from sessioncast_server.turns.service import end_queues, is_free
 from sessioncast_shared.codes import Code
 from sessioncast_shared.events import EventType, Kind
 
+THREAD_TURNS = "thread"
+"""How the names of their queues begin."""
+
 _MANY = 10_000
 
 
@@ -33,7 +36,7 @@ class ForeignThread(Problem):
 
 def turn_of(key: str) -> str:
     """What requests of a thread queue for."""
-    return f"thread/{key}"
+    return f"{THREAD_TURNS}/{key}"
 
 
 def get_thread(tx: ReadTx, name: Owned) -> Thread:
@@ -60,6 +63,12 @@ def lock_thread(tx: WriteTx, name: Owned) -> Thread:
     if row is None:
         raise _missing(tx, name)
     return Thread(*row)
+
+
+def find_locked(tx: WriteTx, key: str) -> Thread | None:
+    """A thread by its key, locked, where there is one."""
+    row = tx.locked(statements.LOCK, of_key=key)
+    return None if row is None else Thread(*row)
 
 
 def open_thread(tx: WriteTx, name: Owned, terms: Terms, *, title: str | None = None) -> tuple[Thread, bool]:

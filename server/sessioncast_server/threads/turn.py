@@ -5,8 +5,19 @@ from sessioncast_server.problems import Problem
 from sessioncast_server.threads.messages import prune
 from sessioncast_server.threads.record import Thread
 from sessioncast_server.threads.rules import Terms
-from sessioncast_server.threads.service import turn_of
-from sessioncast_server.turns.service import Place, grant, held_turn, is_free, leave, leave_queue, take_place
+from sessioncast_server.threads.service import THREAD_TURNS, find_locked, turn_of
+from sessioncast_server.turns.rules import Lease
+from sessioncast_server.turns.service import (
+    Place,
+    grant,
+    held_turn,
+    is_free,
+    key_of,
+    lapse,
+    leave,
+    leave_queue,
+    take_place,
+)
 from sessioncast_shared.codes import Code
 
 
@@ -55,6 +66,19 @@ def end_run(tx: WriteTx, thread: Thread, run_id: str, terms: Terms) -> Thread:
         thread, _ = prune(tx, thread, terms)
     leave_queue(tx, key, run_id)
     return thread
+
+
+def lapse_place(tx: WriteTx, lease: Lease, terms: Terms) -> bool:
+    """End a place whose lease has run out, of whatever queue; whether it was ended.
+
+    In a thread's queue it may have been a run: what that made too many goes now, for nobody else will end it.
+    """
+    kind, _, thread_key = (key_of(tx, lease.id) or "").partition("/")
+    thread = find_locked(tx, thread_key) if kind == THREAD_TURNS else None
+    ended = lapse(tx, lease)
+    if ended and thread is not None:
+        prune(tx, thread, terms)
+    return ended
 
 
 def run_over() -> Problem:

@@ -71,7 +71,7 @@ class Queue:
                 await self._wait(call, written.value.note, ends - loop.time())
         except BaseException as error:
             if not keeps_place or (isinstance(error, Problem) and error.status == 409):
-                await self._leave(place_id)
+                await self.leave(place_id)
             raise
 
     async def _wait(self, call: Call, place: Place, wait_s: float) -> None:
@@ -84,9 +84,9 @@ class Queue:
         if ahead:
             raise Problem(409, Code.SESSION_BUSY, texts.BUSY, retry_after=1, ahead=ahead)
 
-    async def _leave(self, place_id: str) -> None:
+    async def leave(self, place_id: str) -> None:
+        """Give a place up, if there is one; else it lapses by itself."""
         try:
             await self._room.leave(place_id)
         except DatabaseError as error:
-            # It lapses by itself.
             _log.warning("a place in a queue could not be given up", error=str(error))
