@@ -1,7 +1,6 @@
 """Agents of the OpenAI Agents SDK whose memory is a thread, against a real node."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -12,28 +11,7 @@ from sessioncast import Client, Event, Limits, Message, SessionBeingModified, Sn
 from sessioncast.integrations.openai_agents import Session
 from support.agentmodel import QUIET, ScriptedModel, call, text, thought
 from support.node import Node, NodeFactory, NodeProcess
-from support.ports import free_port
 from support.waiting import DEADLINE_S
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    """A node for all tests of this file, each in a project of its own."""
-    with NodeProcess(tmp_path_factory.mktemp("node"), port=free_port(), env={}, arguments=()) as started:
-        yield started
-
-
-@pytest.fixture
-async def client(node: NodeProcess) -> AsyncIterator[Client]:
-    """A client of it."""
-    async with Client(node.url) as client:
-        yield client
-
-
-@pytest.fixture
-async def project(client: Client) -> str:
-    """A new project."""
-    return (await client.projects.put(f"p-{uuid4().hex}")).id
 
 
 @function_tool

@@ -1,13 +1,9 @@
 """What the SDK expects of a session: its own, in memory, and ours do the same."""
 
-import asyncio
 import json
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID, uuid4
 
 import pytest
 from agents import Agent, RunConfig, Runner, SessionSettings, SQLiteSession
@@ -16,40 +12,10 @@ from agents.memory import Session as Protocol
 from agents.memory.session import is_openai_responses_compaction_aware_session
 from agents.run_internal.session_persistence import rewind_session_items
 
-from sessioncast import Client, CommitUnknown, Limits, NewMessage, NotFound, SyncClient, TooLarge
-from sessioncast.integrations.openai_agents import NAMESPACE, Session, thread_id
+from sessioncast.integrations.openai_agents import Session
 from support.agentmodel import ScriptedModel, text
-from support.node import NodeProcess
-from support.ports import free_port
-from support.scripted import Reply, scripted_server
 
 Items = list[Any]
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    """A node for all tests of this file, each in a project of its own."""
-    with NodeProcess(tmp_path_factory.mktemp("node"), port=free_port(), env={}, arguments=()) as started:
-        yield started
-
-
-@pytest.fixture
-async def client(node: NodeProcess) -> AsyncIterator[Client]:
-    """A client of it."""
-    async with Client(node.url) as client:
-        yield client
-
-
-@pytest.fixture
-async def project(client: Client) -> str:
-    """A new project."""
-    return (await client.projects.put(f"p-{uuid4().hex}")).id
-
-
-@pytest.fixture
-async def ours(client: Client, project: str) -> Session:
-    """A session whose thread is not there yet."""
-    return Session("chat", client, project=project)
 
 
 @pytest.fixture(params=["sdk", "ours"])
@@ -238,157 +204,3 @@ class TestBothDoTheSame:
         assert await session.get_items() == lines("a")
         await rewind_session_items(session, lines("x"))
         assert await session.get_items() == lines("a")
-
-
-async def test_names_are_threads_of_a_user(client: Client, project: str, node: NodeProcess) -> None:
-    """The same name is another thread in another project, and for another user; a UUID is the thread itself."""
-    session = Session("chat", client, project=project)
-    assert session.session_id == thread_id(project, "local", "chat")
-    assert UUID(session.session_id).version == 5
-    ids = {Session(name, client, project=p, user=u).session_id for name in "ab" for p in "ab" for u in ("a", "b", None)}
-    assert len(ids) == 12
-    id_ = uuid4()
-    assert Session(id_, client, project=project).session_id == str(id_)
-    assert Session(str(id_).upper(), client, project=project, user="ann").session_id == str(id_)
-    async with Client(node.url, user="ann") as ann:
-        assert Session("chat", ann, project=project).session_id == thread_id(project, "ann", "chat")
-
-
-def test_the_id_of_a_name_never_changes() -> None:
-    """Threads that are there must be found: namespace, form and spelling are part of the interface."""
-    assert str(NAMESPACE) == "6f1c9bd3-1d58-4a7e-9a53-6c4b0e7f2d81"
-    assert thread_id("demo", "ann", 'süß "x"') == "b364dfc4-755d-5113-bed9-386c64ebcc24"
-
-
-async def test_one_client_serves_many_users(client: Client, project: str) -> None:
-    """Each has his own thread under the name, also under one UUID, and sees nothing of the others'."""
-    id_ = uuid4()
-    sessions = [Session(name, client, project=project, user=user) for name in ("chat", id_) for user in ("ann", "bob")]
-    for number, session in enumerate(sessions):
-        await session.add_items(lines(str(number)))
-    assert [await session.get_items() for session in sessions] == [lines(str(number)) for number in range(4)]
-    async with sessions[0].run():
-        await sessions[0].add_items(lines("in a run"))
-    assert (await client.threads.acting_for("ann").get(project, sessions[0].session_id)).message_count == 2
-    with pytest.raises(NotFound):
-        await client.threads.get(project, sessions[0].session_id)
-
-
-def test_a_token_that_does_not_tell_needs_a_name() -> None:
-    """Of the user, or of the thread."""
-    client = Client(token="opaque")
-    with pytest.raises(ValueError, match="say `user`"):
-        Session("chat", client, project="p")
-    assert Session("chat", client, project="p", user="ann").session_id == thread_id("p", "ann", "chat")
-    assert Session(UUID(int=1), client, project="p").session_id == str(UUID(int=1))
-
-
-def test_a_synchronous_client_is_refused_by_name() -> None:
-    """The SDK awaits."""
-    with pytest.raises(TypeError, match="not a SyncClient"):
-        Session("chat", SyncClient(), project="p")  # type: ignore[arg-type]  # that is what is tested
-
-
-async def test_plain_texts_of_others_are_items(ours: Session, client: Client) -> None:
-    """What was said over `/chatkit`, say; what the SDK itself adds as a bare text comes back as one."""
-    await client.threads.say(ours.project, ours.session_id, "user", "hi")
-    await client.threads.say(ours.project, ours.session_id, "assistant", "hello")
-    await client.threads.append(ours.project, ours.session_id, NewMessage([1], role="user"))
-    await ours.add_items(["bare", None, 7])  # type: ignore[list-item]  # no item of the SDK's, but JSON
-    assert await ours.get_items() == [
-        {"role": "user", "content": "hi"},
-        {"role": "assistant", "content": "hello"},
-        [1],
-        "bare",
-        None,
-        7,
-    ]
-
-
-async def test_a_project_that_is_not_there_is_told_by_the_first_items(client: Client) -> None:
-    """Reading finds nothing; adding says why."""
-    session = Session("chat", client, project="nowhere")
-    assert await session.get_items() == []
-    with pytest.raises(NotFound):
-        await session.add_items(lines("a"))
-
-
-async def test_more_than_one_append_takes_comes_in_parts(client: Client, project: str, node: NodeProcess) -> None:
-    """In a run of its own, or in the one that lasts; the server keeps the newest, in order."""
-    async with Client(node.url, limits=Limits(body_bytes=8192)) as small:
-        session = Session("chat", small, project=project)
-        many = lines(*(f"{number:04d}" + "x" * 300 for number in range(60)))
-        await session.add_items(list(many))
-        assert await session.get_items() == many
-        async with session.run():
-            await session.add_items(list(many))
-            assert await session.get_items() == many + many
-        with pytest.raises(TooLarge):
-            await session.add_items(lines("a", "x" * 9000))
-        assert len(await session.get_items()) == 120
-    async with client.threads.run(project, session.session_id, wait_s=0):
-        pass
-
-
-async def test_deleting_takes_the_thread_away(ours: Session, client: Client) -> None:
-    """Of one that is not there nothing is taken; afterwards it begins anew."""
-    await ours.delete()
-    await ours.add_items(lines("a"))
-    await ours.clear_session()
-    assert (await client.threads.get(ours.project, ours.session_id)).message_seq == 1
-    await ours.delete()
-    with pytest.raises(NotFound):
-        await client.threads.get(ours.project, ours.session_id)
-    await ours.add_items(lines("b"))
-    assert await ours.get_items() == lines("b")
-
-
-SAID = {"id": "m", "thread_id": "h", "seq": 1, "role": "user", "content": 1, "created_at": "2026-01-01T00:00:00Z"}
-
-
-async def test_what_may_have_been_added_is_added_again_under_the_same_ids() -> None:
-    """Whoever tries the same again next adds it once; other items, and the same ones later, are new."""
-    unknown = Reply(503, {"code": "commit_unknown", "retryable": True}, {"Retry-After": "9"})
-    done = Reply(201, {"data": [SAID]})
-    async with scripted_server() as server, Client(server.url, limits=Limits(attempt_s=1, turn_s=1)) as client:
-        session = Session("chat", client, project="p")
-        for said, answer in (("y", unknown), ("y", done), ("y", done), ("a", unknown), ("b", done), ("a", done)):
-            server.say(answer)
-            if answer is unknown:
-                with pytest.raises(CommitUnknown):
-                    await session.add_items(lines(said))
-            else:
-                await session.add_items(lines(said))
-        ids = [json.loads(seen.body)["messages"][0]["id"] for seen in server.seen]
-    assert ids[0] == ids[1]
-    assert len(set(ids)) == 5
-
-
-async def test_who_is_cancelled_while_adding_waits_for_what_becomes_of_it(ours: Session, client: Client) -> None:
-    """The items are there when the cancellation arrives, however often it was meant: nobody has to guess."""
-    async with client.threads.run(ours.project, ours.session_id):
-        task = asyncio.create_task(ours.add_items(lines("a")))
-        for _ in range(3):
-            await asyncio.sleep(0)
-            task.cancel()
-        assert not (await asyncio.wait({task}, timeout=0.05))[0]
-    await asyncio.wait({task})
-    assert task.cancelled()
-    assert await ours.get_items() == lines("a")
-
-
-def test_the_extra_is_named_where_it_is_missing() -> None:
-    """An ImportError that says what to install; the SDK is loaded by nothing else."""
-    code = (
-        "import sys; import sessioncast; assert 'agents' not in sys.modules; sys.modules['agents'] = None\n"
-        "try: import sessioncast.integrations.openai_agents\n"
-        "except ImportError as error: print(error)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert "pip install 'sessioncast[agents]'" in done.stdout
-
-
-def test_its_text_tells_no_secrets() -> None:
-    """The thread and its project, not the name, which may be a person's."""
-    session = Session("ann@example.org", Client(), project="p")
-    assert repr(session) == f"<Session {session.session_id} in p>"

@@ -1,7 +1,7 @@
 """What the SDK's runner leaves in a memory, whatever happens to an agent: the same in its own and in ours."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
@@ -21,25 +21,8 @@ from agents.run_state import RunState
 from sessioncast import Client
 from sessioncast.integrations.openai_agents import Session
 from support.agentmodel import QUIET, ScriptedModel, call, text
-from support.node import NodeProcess
-from support.ports import free_port
 
 Story = Callable[[Any], Awaitable[Any]]
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    """A node for all tests of this file."""
-    with NodeProcess(tmp_path_factory.mktemp("node"), port=free_port(), env={}, arguments=()) as started:
-        yield started
-
-
-@pytest.fixture
-async def client(node: NodeProcess) -> AsyncIterator[Client]:
-    """A client of it."""
-    async with Client(node.url) as client:
-        await client.projects.put("p")
-        yield client
 
 
 @function_tool
@@ -158,14 +141,14 @@ STORIES = [
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
-async def test_the_same_story_leaves_the_same_memory(client: Client, story: Story) -> None:
+async def test_the_same_story_leaves_the_same_memory(client: Client, project: str, story: Story) -> None:
     """Item for item, and to the models it was the same; also in a run."""
     theirs = SQLiteSession("chat")
     told, kept = await story(theirs), await theirs.get_items()
     theirs.close()
     assert kept
-    ours = Session(uuid4(), client, project="p")
+    ours = Session(uuid4(), client, project=project)
     assert (await story(ours), await ours.get_items()) == (told, kept)
-    ours = Session(uuid4(), client, project="p")
+    ours = Session(uuid4(), client, project=project)
     async with ours.run():
         assert (await story(ours), await ours.get_items()) == (told, kept)
