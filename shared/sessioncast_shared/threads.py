@@ -33,12 +33,14 @@ class Message(Resource):
     """An item of a thread.
 
     Attributes:
+        user: whose thread it is; with `thread_id` it names the thread.
         seq: from 1 on, rising; what was taken away leaves a hole.
         content: any JSON value.
     """
 
     id: str
     thread_id: str
+    user: str
     seq: int
     role: str
     content: Any

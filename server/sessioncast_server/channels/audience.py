@@ -47,6 +47,11 @@ class Audience:
         return route.task_id in wishes.tasks or route.session_id in wishes.sessions or route.thread_id in wishes.threads
 
     @property
+    def reads_all(self) -> bool:
+        """Whether it has threads of others, which `threads:read_all` alone gives a right to."""
+        return self.owner is None and (self.threads or bool(self.filter.threads))
+
+    @property
     def ids(self) -> dict[str, Any]:
         """Parameters of `statement`."""
         wishes = self.filter

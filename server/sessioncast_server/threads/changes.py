@@ -50,7 +50,7 @@ def add(tx: WriteTx, place_id: str, name: Owned, items: list[Item], run_id: str 
     pruned = 0
     if run_id is None:
         thread, pruned = prune(tx, thread, terms)
-    data = b",".join(message.resource(name.id) for message in messages)
+    data = b",".join(message.resource(name) for message in messages)
     return Answer(201, b'{"data":[%s],"pruned":%d}' % (data, pruned), note=told(tx))
 
 
@@ -61,7 +61,7 @@ def take(tx: WriteTx, place_id: str, name: Owned, run_id: str | None, terms: Ter
     if waiting is not None:
         return waiting
     _, message = pop(tx, thread, terms)
-    shown_message = b"null" if message is None else message.resource(name.id)
+    shown_message = b"null" if message is None else message.resource(name)
     return Answer(200, b'{"message":%s}' % shown_message, note=told(tx))
 
 

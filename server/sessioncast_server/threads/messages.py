@@ -244,5 +244,5 @@ def _reading(thread: Thread, rows: Sequence[Any], *, more: bool) -> Reading:
 
 
 def _tell_message(tx: WriteTx, type_: EventType, thread: Thread, message: Message, terms: Terms) -> None:
-    data = b'%s,"thread":%s}' % (message.resource(thread.id)[:-1], json_bytes(thread.resource(terms.keep)))
+    data = b'%s,"thread":%s}' % (message.resource(thread.name)[:-1], json_bytes(thread.resource(terms.keep)))
     tx.emit(event(type_, thread, data, at=tx.now))

@@ -91,9 +91,10 @@ class Message:
         """Its rows in the table of calls."""
         return [{"thread_key": self.key, "seq": self.seq, "call": call} for call in sorted(calls_of(item.content))]
 
-    def resource(self, thread_id: str) -> bytes:
-        """The message as the resource's JSON."""
-        return b'{"thread_id":"%s","seq":%d,%s' % (thread_id.encode(), self.seq, self.body[1:])
+    def resource(self, thread: Owned) -> bytes:
+        """The message as the resource's JSON. Ids of threads are unique per user only, so it names the user, too."""
+        names = orjson.dumps({"thread_id": thread.id, "user": thread.user, "seq": self.seq})
+        return b"%s,%s" % (names[:-1], self.body[1:])
 
     def parsed(self) -> dict[str, Any]:
         """`id`, `role`, `content` and `created_at` (a text)."""

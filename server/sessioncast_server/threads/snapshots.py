@@ -39,7 +39,7 @@ class ThreadSnapshots:
                 reading = after(tx, thread, seq, left, self._terms.read_bytes)
                 self._suspect(thread.name, list(reading.corrupt))
                 for message in reading.messages:
-                    yield message.resource(thread.id)
+                    yield message.resource(thread.name)
                     left -= 1
                 more = reading.more
                 seq = reading.last(newest_first=False) if more else seq

@@ -54,6 +54,6 @@ def delta(name: Owned, message_id: str, index: int, text: str, *, at: datetime) 
             "at": at,
             "project_id": name.project,
             "thread_id": name.id,
-            "data": {"message_id": message_id, "index": index, "text": text},
+            "data": {"user": name.user, "message_id": message_id, "index": index, "text": text},
         }
     )

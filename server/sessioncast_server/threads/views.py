@@ -78,7 +78,7 @@ def show_messages(
 
     def body() -> bytes:
         messages = reading.messages[::-1] if newest_first else reading.messages
-        data = b",".join(message.resource(name.id) for message in messages)
+        data = b",".join(message.resource(name) for message in messages)
         following = b'"%d"' % reading.last(newest_first=newest_first) if reading.more else b"null"
         return b'{"data":[%s],"next":%s}' % (data, following)
 
@@ -91,6 +91,6 @@ def show_chat(tx: ReadTx, name: Owned, terms: Terms, suspect: Suspect) -> View:
     thread = get_thread(tx, name)
     reading = newest(tx, thread, terms.messages_max, terms.read_bytes)
     suspect(name, list(reading.corrupt))
-    data = b",".join(message.resource(name.id) for message in reading.messages)
+    data = b",".join(message.resource(name) for message in reading.messages)
     body = b'%s,"messages":[%s]}' % (shown(thread, terms.keep)[:-1], data)
     return resource_view(name.project, thread.version, body)

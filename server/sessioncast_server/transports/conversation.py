@@ -150,7 +150,7 @@ class Conversation:
         self._line.reply(frame("authenticated", sub=principal.sub, ref=said.ref))
         for key, subscriber in list(self._subscriptions.items()):
             covered = principal.may_see(subscriber.channel.name) and principal.has(Scope.SESSIONS_READ)
-            if not covered or (subscriber.group.audience.threads and not principal.has(Scope.THREADS_READ_ALL)):
+            if not covered or (subscriber.group.audience.reads_all and not principal.has(Scope.THREADS_READ_ALL)):
                 subscriber.leave()
                 self._line.reply(frame("unsubscribed", key=key, reason="forbidden"))
 
