@@ -21,7 +21,8 @@ from sessioncast_server.threads.messages import after, newest
 from sessioncast_server.threads.rules import Item, Owned, Terms, calls_of, leads, role_of
 from sessioncast_server.threads.service import get_thread, turn_of
 from sessioncast_server.threads.tables import MessageCallRow
-from sessioncast_server.turns.service import leave_queue
+from sessioncast_server.threads.turn import lapse_place
+from sessioncast_server.turns.service import held_places, leave_queue
 from support.store import PROJECT, Store, opened
 from support.threadfold import Fold
 from support.threadmodel import ThreadModel
@@ -130,11 +131,12 @@ class Play:
             self.there().prune()
 
     def lapse(self, _: None) -> None:
-        """The run, by a lease that ran out: nothing is pruned then, and its end does nothing."""
+        """The run, by a lease that ran out: that prunes, for nobody will end it; if somebody does, nothing happens."""
         if self.run is not None:
-            leave_queue(self.tx, turn_of(self.name.key), self.run)
+            self._lapse(self.run)
             changes.end(self.tx, self.name, self.run, self.terms)
             self.run = None
+            self.there().prune()
 
     def delete(self, _: None) -> None:
         """The thread, whatever is going on in it."""
@@ -150,7 +152,7 @@ class Play:
             place = new_uuid()
             answer = changes.add(self.tx, place, self.name, [Item("user", "no")], None, self.terms)
             assert (answer.status, answer.note.ahead) == (409, 1)
-            leave_queue(self.tx, turn_of(self.name.key), place)
+            self._lapse(place)  # whoever waits may give no sign either: the run goes on, and prunes nothing
             with pytest.raises(Problem) as caught:
                 changes.take(self.tx, place, self.name, place, self.terms)
             assert caught.value.code == "fenced"
@@ -183,6 +185,11 @@ class Play:
         assert self.model is not None
         assert [event.type for event in events] == [what for what, _ in self.model.changes]
         assert [event.version for event in events] == list(range(1, self.model.version + 1))
+
+    def _lapse(self, place: str) -> None:
+        """A place was not renewed in time."""
+        (lease,) = [lease for lease in held_places(self.tx, "", 1000) if lease.id == place]
+        assert lapse_place(self.tx, lease, self.terms)
 
     def _meant(self, change: Callable[..., Any]) -> Any:
         """The answer of a change, where the thread is there."""
