@@ -1,12 +1,15 @@
 """Nodes for chats, on a database that tests may look into, and responders of the tests' own."""
 
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import psycopg
 import pytest
 
@@ -18,6 +21,7 @@ from support.node import NodeProcess
 from support.ports import free_port
 from support.postgres import fresh_database
 from support.serving import LIVELY
+from support.waiting import wait_until
 
 _RESPONDERS = Path(__file__).with_name("chatresponders.py")
 
@@ -103,6 +107,28 @@ class House:
     def talk(self) -> Talk:
         """A thread that is not there yet, in a new project, asked for at the first node."""
         return Talk.begin(self.api)
+
+    def asked(self, talk: Talk, line: str, *, key: str | None = None) -> "Future[httpx2.Response]":
+        """The coming answer to a line that `chatresponders.slow` has begun to answer."""
+        began = self.folder / f"began-{line}"
+        began.unlink(missing_ok=True)
+        future: Future[httpx2.Response] = Future()
+
+        def send() -> None:
+            try:
+                future.set_result(talk.send(line, key=key))
+            except BaseException as error:  # noqa: BLE001  whoever asks for the answer is told
+                future.set_exception(error)
+
+        threading.Thread(target=send, daemon=True).start()
+        wait_until(lambda: began.exists() or future.done(), f"the responder to hear of {line}")
+        assert not future.done(), future.result().text
+        return future
+
+    def go(self, *lines: str) -> None:
+        """Let `chatresponders.slow` go on with these lines; without any: with all."""
+        for name in [f"go-{line}" for line in lines] or ["go"]:
+            (self.folder / name).touch()
 
     def log(self) -> str:
         """What the nodes printed."""
