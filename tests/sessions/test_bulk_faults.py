@@ -106,7 +106,10 @@ class Bulk:
         return len(events)
 
 
-@pytest.mark.parametrize("deletes", [False, True], ids=["replace", "delete"])
+# Each kind of item and each database once: what is kept of a bulk is kept for both kinds alike.
+@pytest.mark.parametrize(
+    ("database_url", "deletes"), [("sqlite", False), ("postgresql", True)], indirect=["database_url"]
+)
 async def test_a_bulk_of_a_killed_node_is_finished_by_its_repetition(
     node_factory: NodeFactory, database_url: str, reach: Reach, deletes: bool
 ) -> None:
