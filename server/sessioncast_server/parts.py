@@ -30,7 +30,8 @@ from sessioncast_server.sessions.lookup import Lookups
 from sessioncast_server.sessions.output import fill_output
 from sessioncast_server.settings import Settings, SettingsError
 from sessioncast_server.threads.chat_api import ChatTerms
-from sessioncast_server.threads.responder import Responding, load_responder
+from sessioncast_server.threads.responder import load_responder
+from sessioncast_server.threads.responding import Responding
 from sessioncast_server.threads.rules import Terms as ThreadTerms
 from sessioncast_server.transports.admission import Admission, AdmissionLimits
 from sessioncast_server.transports.conversation import WebSocketLimits
@@ -205,7 +206,7 @@ def chat_terms(settings: Settings) -> ChatTerms:
     return ChatTerms(settings.thread_wait_s, settings.waiter_lease_s, "default" if settings.open_mode else None)
 
 
-def make_responding(settings: Settings) -> Responding:
+def make_responding(settings: Settings, *, at_work: Callable[[int], None]) -> Responding:
     """Who answers in chats.
 
     Raises:
@@ -220,6 +221,7 @@ def make_responding(settings: Settings) -> Responding:
         deadline_s=settings.responder_deadline_s,
         max_bytes=settings.responder_max_bytes,
         threads=settings.responder_threads,
+        at_work=at_work,
     )
 
 

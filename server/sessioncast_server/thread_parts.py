@@ -55,7 +55,7 @@ class ThreadParts:
         self._warden = Warden(database, self._terms, self._meter)
         self._holder = make_holder(settings, database, gave_up=self._gave_up)
         self._freed = freed
-        self._responding = make_responding(settings)
+        self._responding = make_responding(settings, at_work=metrics.threads.responder_threads.set)
         self._chats: ChatApi | None = None
 
     @property
@@ -74,7 +74,6 @@ class ThreadParts:
             await self._chats.close()
         await self._holder.close()
         await self._warden.close()
-        self._responding.close()
 
     def endpoints(self, mutator: Mutator, reader: Reader, room: WaitingRoom) -> list[Endpoint]:
         """The endpoint tables."""

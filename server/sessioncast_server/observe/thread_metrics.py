@@ -25,4 +25,9 @@ class ThreadMetrics:
         self.answer_seconds = Histogram(
             "sessioncast_thread_answer_seconds", "Time that responders took.", buckets=_ANSWERS, registry=registry
         )
+        self.responder_threads = Gauge(
+            "sessioncast_thread_responder_threads",
+            "Threads of responders that are not async, those that were given up included.",
+            registry=registry,
+        )
         self.answering = Gauge("sessioncast_thread_answering", "Responders at work.", registry=registry)

@@ -21,7 +21,8 @@ from sessioncast_server.projects.service import is_project_id
 from sessioncast_server.threads import changes, requests, views
 from sessioncast_server.threads.api import thread_id
 from sessioncast_server.threads.meter import Meter
-from sessioncast_server.threads.responder import Context, ResponderError, Responding
+from sessioncast_server.threads.responder import Context, ResponderError
+from sessioncast_server.threads.responding import Responding
 from sessioncast_server.threads.rules import Item, Owned, Terms
 from sessioncast_server.threads.service import ForeignThread
 from sessioncast_server.threads.warden import Warden

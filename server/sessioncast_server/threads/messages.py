@@ -238,9 +238,13 @@ def _remove(tx: WriteTx, thread: Thread, seqs: Sequence[int] | set[int]) -> int:
 
 
 def _reading(thread: Thread, rows: Sequence[Any], *, more: bool) -> Reading:
-    sound = [row for row in rows if intact(thread.key, row.seq, row.body, row.checksum)]
-    corrupt = [row.seq for row in rows if not intact(thread.key, row.seq, row.body, row.checksum)]
-    return Reading([Message(thread.key, row.seq, row.body) for row in sound], corrupt, more)
+    messages, corrupt = [], []
+    for row in rows:
+        if intact(thread.key, row.seq, row.body, row.checksum):
+            messages.append(Message(thread.key, row.seq, row.body))
+        else:
+            corrupt.append(row.seq)
+    return Reading(messages, corrupt, more)
 
 
 def _tell_message(tx: WriteTx, type_: EventType, thread: Thread, message: Message, terms: Terms) -> None:

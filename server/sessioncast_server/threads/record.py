@@ -93,8 +93,7 @@ class Message:
 
     def resource(self, thread: Owned) -> bytes:
         """The message as the resource's JSON. Ids of threads are unique per user only, so it names the user, too."""
-        names = orjson.dumps({"thread_id": thread.id, "user": thread.user, "seq": self.seq})
-        return b"%s,%s" % (names[:-1], self.body[1:])
+        return b"%s%d,%s" % (thread.opening, self.seq, self.body[1:])
 
     def parsed(self) -> dict[str, Any]:
         """`id`, `role`, `content` and `created_at` (a text)."""

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
+import orjson
+
 _THREADS = uuid.UUID("0c3f7a52-6a2e-5d0b-9f54-3f2b1c8e7d61")
 """Namespace of threads' keys."""
 
@@ -33,6 +35,11 @@ class Owned:
         """What stands for all three."""
         # None of them holds a line feed: project ids and UUIDs cannot, users are printable.
         return str(uuid.uuid5(_THREADS, f"{self.project}\n{self.user}\n{self.id}"))
+
+    @cached_property
+    def opening(self) -> bytes:
+        """How the JSON of each of its messages begins; its `seq` follows."""
+        return orjson.dumps({"thread_id": self.id, "user": self.user, "seq": 0})[:-2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +152,7 @@ def ranges(seqs: Iterable[int]) -> list[list[int]]:
 
 def checksum(key: str, seq: int, body: bytes) -> int:
     """CRC-32 (ISO 3309) of a message where it stands: neither its text nor its place can change unseen."""
-    return zlib.crc32(body, zlib.crc32(f"{key}:{seq}:".encode()))
+    return zlib.crc32(body, zlib.crc32(b"%s:%d:" % (key.encode(), seq)))
 
 
 def intact(key: str, seq: int, body: Any, kept: Any) -> bool:

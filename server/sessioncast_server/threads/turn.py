@@ -12,11 +12,11 @@ from sessioncast_server.turns.service import (
     grant,
     held_turn,
     is_free,
-    key_of,
     lapse,
     leave,
     leave_queue,
     take_place,
+    turn_key_of,
 )
 from sessioncast_shared.codes import Code
 
@@ -71,9 +71,9 @@ def end_run(tx: WriteTx, thread: Thread, run_id: str, terms: Terms) -> Thread:
 def lapse_place(tx: WriteTx, lease: Lease, terms: Terms) -> bool:
     """End a place whose lease has run out, of whatever queue; whether it was ended.
 
-    In a thread's queue it may have been a run: what that made too many goes now, for nobody else will end it.
+    Where it was a run of a thread, what that made too many goes now, for nobody else will end it.
     """
-    kind, _, thread_key = (key_of(tx, lease.id) or "").partition("/")
+    kind, _, thread_key = (turn_key_of(tx, lease.id) or "").partition("/")
     thread = find_locked(tx, thread_key) if kind == THREAD_TURNS else None
     ended = lapse(tx, lease)
     if ended and thread is not None:

@@ -83,7 +83,7 @@ _HELD = Statement(
 _END_QUEUES = Statement(
     delete(_TURN).where(any_of(_TURN.c.key, bindparam("keys", type_=IdList)), _TURN.c.subject.is_(None))
 )
-_KEY_OF = Statement(select(_TURN.c.key).where(_ID))
+_TURN_KEY_OF = Statement(select(_TURN.c.key).where(_ID, _TURN.c.granted.is_(True)))
 _LAPSE = Statement(
     delete(_TURN).where(_ID, _TURN.c.renewals == bindparam("seen", type_=BigInteger), _TURN.c.subject.is_(None))
 )
@@ -225,9 +225,9 @@ def held_places(tx: ReadTx, after: str, limit: int) -> list[Lease]:
     return [Lease(row.id, row.renewals, row.lease_s) for row in tx.all(_HELD, after=after, limit=limit)]
 
 
-def key_of(tx: ReadTx, place_id: str) -> str | None:
-    """What a place is in the queue for; None: it is no more."""
-    row = tx.one(_KEY_OF, place_id=place_id)
+def turn_key_of(tx: ReadTx, place_id: str) -> str | None:
+    """What a place has the turn for; None: it has none, or is no more."""
+    row = tx.one(_TURN_KEY_OF, place_id=place_id)
     return None if row is None else str(row.key)
 
 
