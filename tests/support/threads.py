@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import httpx2
 
+from sessioncast_server.threads.rules import Terms
 from support.api import ALL_SCOPES, Api
 
 READ_ALL = (*ALL_SCOPES, "threads:read_all")
@@ -15,9 +17,14 @@ THREAD_MEMBERS = {
     "id", "project_id", "user", "title", "version", "message_seq", "message_count", "created_at", "last_activity_at",
     "expires_at",
 }  # fmt: skip
-MESSAGE_MEMBERS = {"id", "thread_id", "seq", "role", "content", "created_at"}
+MESSAGE_MEMBERS = {"id", "thread_id", "user", "seq", "role", "content", "created_at"}
 AFAR = "01234567-89ab-4def-8123-456789abcdef"
 """A UUID that nothing has."""
+
+
+def terms(messages_max: int = 200, *, read_bytes: int = 1 << 20) -> Terms:
+    """Terms for plain calls."""
+    return Terms(messages_max, timedelta(days=7), read_bytes, 60)
 
 
 def new_uuid() -> str:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -18,7 +17,7 @@ from sessioncast_server.problems import Problem
 from sessioncast_server.projects.service import put_project
 from sessioncast_server.threads import changes
 from sessioncast_server.threads.messages import after, newest
-from sessioncast_server.threads.rules import Item, Owned, Terms, calls_of, leads, role_of
+from sessioncast_server.threads.rules import Item, Owned, calls_of, leads, role_of
 from sessioncast_server.threads.service import get_thread, turn_of
 from sessioncast_server.threads.tables import MessageCallRow
 from sessioncast_server.threads.turn import lapse_place
@@ -26,7 +25,7 @@ from sessioncast_server.turns.service import held_places, leave_queue
 from support.store import PROJECT, Store, opened
 from support.threadfold import Fold
 from support.threadmodel import ThreadModel
-from support.threads import new_uuid
+from support.threads import new_uuid, terms
 
 _CALL = MessageCallRow.__table__  # type: ignore[attr-defined]  # SQLModel sets it on tables
 _CALLS = Statement(select(func.count().label("calls")).select_from(_CALL))
@@ -65,7 +64,7 @@ class Play:
 
     def __init__(self, tx: WriteTx, limit: int) -> None:
         self.tx = tx
-        self.terms = Terms(limit, timedelta(days=7), _READ_BYTES, 60)
+        self.terms = terms(limit)
         self.name = Owned(PROJECT, "ann", new_uuid())
         self.model: ThreadModel | None = None
         self.run: str | None = None
@@ -178,7 +177,7 @@ class Play:
         down = newest(self.tx, thread, 2, _READ_BYTES)
         assert [message.seq for message in down.messages] == [seq for seq, _ in expected[-2:]]
         assert down.more == (len(expected) > 2)
-        self.fold.is_shown(thread.resource(self.terms.keep), [orjson.loads(m.resource(thread.id)) for m in up.messages])
+        self.fold.is_shown(thread.resource(self.terms.keep), [orjson.loads(m.resource(self.name)) for m in up.messages])
 
     def told_alike(self, events: list[Staged]) -> None:
         """The newest thread's events, one for each change."""

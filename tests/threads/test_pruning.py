@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -11,13 +10,13 @@ from sessioncast_server.db.transaction import WriteTx
 from sessioncast_server.problems import Problem
 from sessioncast_server.threads import changes
 from sessioncast_server.threads.messages import after, newest
-from sessioncast_server.threads.rules import Item, Owned, Terms, calls_of
+from sessioncast_server.threads.rules import Item, Owned, calls_of
 from sessioncast_server.threads.service import get_thread
 from support.store import PROJECT, Store
-from support.threads import THREAD_MEMBERS, Chat, new_uuid, said
+from support.threads import THREAD_MEMBERS, Chat, new_uuid, said, terms
 
 LIMIT = 4
-TERMS = Terms(messages_max=LIMIT, keep=timedelta(days=7), read_bytes=1 << 20, waiter_lease_s=60)
+TERMS = terms(LIMIT)
 REASONING = {"type": "reasoning"}
 
 
@@ -127,11 +126,11 @@ def calls_kept(tx: WriteTx, name: Owned) -> dict[str, list[int]]:
 
 async def test_reading_is_bounded_in_bytes(store: Store) -> None:
     """A page ends at its number or its bytes, whichever comes first, never before its first message."""
-    name, terms = Owned(PROJECT, "ann", new_uuid()), Terms(1000, timedelta(days=7), 1, 60)
+    name = Owned(PROJECT, "ann", new_uuid())
 
     def pages(tx: WriteTx) -> None:
         items = [Item("user", "x" * 1000) for _ in range(40)]
-        changes.add(tx, new_uuid(), name, items, None, terms)
+        changes.add(tx, new_uuid(), name, items, None, terms())
         thread = get_thread(tx, name)
         for limit, size, count in (
             (50, 1 << 20, 40),
