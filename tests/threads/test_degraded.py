@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sessioncast_server.db.migrate import migrate
 from support.api import problem
@@ -13,7 +14,7 @@ from support.chat import Talk, kept, not_kept
 from support.chatnode import House, Stored, housed
 from support.postgres import Postgres
 
-HASTY = {
+HASTY: dict[str, Any] = {
     "SESSIONCAST_LOCK_TIMEOUT_S": "0.5",
     "SESSIONCAST_WRITE_DEADLINE_S": "1",
     "SESSIONCAST_POOL_WAIT_S": "1",
