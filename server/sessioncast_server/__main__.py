@@ -50,8 +50,12 @@ def serve(
         _serve_with_workers(chosen, ready)
         return
     from sessioncast_server.server import make_server  # noqa: PLC0415  the same, and the workers' parent has no use for it
+    from sessioncast_server.settings import SettingsError  # noqa: PLC0415  the same
 
-    server = make_server(chosen, ready=ready)
+    try:
+        server = make_server(chosen, ready=ready)
+    except SettingsError as error:  # what only making the parts can tell: a responder that cannot be loaded
+        _fail(str(error))
     server.run()
     if server.failure is not None:
         _fail(server.failure)

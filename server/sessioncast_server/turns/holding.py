@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 import structlog
@@ -73,7 +74,8 @@ class Holder:
 
     def _start(self) -> None:
         if self._task is None:
-            self._task = asyncio.create_task(self._hold_for_ever(), name="turns held")
+            # With a context of its own: its log lines are not of the request that began it.
+            self._task = asyncio.create_task(self._hold_for_ever(), name="turns held", context=Context())
 
     async def _hold_for_ever(self) -> None:
         while self._held or self._leaving:

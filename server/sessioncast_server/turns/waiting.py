@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,7 +88,8 @@ class WaitingRoom:
         self._waiting(len(self._waiters))
         self._pause_s = min(_QUICK_S, self._look_s)
         if self._looker is None:
-            self._looker = asyncio.create_task(self._look_for_ever(), name="turns")
+            # With a context of its own: its log lines are not of the request that began it.
+            self._looker = asyncio.create_task(self._look_for_ever(), name="turns", context=Context())
         loop = asyncio.get_running_loop()
         ends = loop.time() + wait_s
         try:

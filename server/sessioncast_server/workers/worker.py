@@ -35,7 +35,11 @@ def _serve(number: int, parent: socket.socket, sockets: list[socket.socket]) -> 
     with parent.makefile("rb") as told:
         chosen = settings.from_json(told.readline())
     logs.configure(chosen.log, chosen.log_level, worker=number)
-    application = Application(chosen)
+    try:
+        application = Application(chosen)
+    except settings.SettingsError as error:
+        _say(parent, str(error))
+        return 2
     Gauge("sessioncast_worker", "Number of the worker.", registry=application.metrics.registry).set(number)
 
     def ready(_: str) -> None:
