@@ -25,7 +25,15 @@ THREAD: dict[str, Any] = {
     "message_count": 0,
     "a_field_of_a_newer_server": 1,
 }
-MESSAGE: dict[str, Any] = {"id": "m", "thread_id": "h/1", "seq": 3, "role": "user", "content": "hi", "created_at": AT}
+MESSAGE: dict[str, Any] = {
+    "id": "m",
+    "thread_id": "h/1",
+    "user": "local",
+    "seq": 3,
+    "role": "user",
+    "content": "hi",
+    "created_at": AT,
+}
 PAGE = {"data": [MESSAGE], "next": None}
 RUN = {"id": "r", "thread_id": "h/1", "lease_s": 60.0, "ahead": 0}
 STATS = {"count": 1, "age_s": 2.5, "last_activity_at": AT, "expires_at": AT}

@@ -32,6 +32,7 @@ THREAD = {
 MESSAGE = {
     "id": "m",
     "thread_id": "h",
+    "user": "u",
     "seq": 2,
     "role": "user",
     "content": {"role": "user", "content": "hi"},

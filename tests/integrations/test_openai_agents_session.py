@@ -146,7 +146,15 @@ async def test_deleting_takes_the_thread_away(ours: Session, client: Client) -> 
     assert await ours.get_items() == lines("b")
 
 
-SAID = {"id": "m", "thread_id": "h", "seq": 1, "role": "user", "content": 1, "created_at": "2026-01-01T00:00:00Z"}
+SAID = {
+    "id": "m",
+    "thread_id": "h",
+    "user": "local",
+    "seq": 1,
+    "role": "user",
+    "content": 1,
+    "created_at": "2026-01-01T00:00:00Z",
+}
 
 
 async def test_what_may_have_been_added_is_added_again_under_the_same_ids() -> None:
