@@ -200,6 +200,7 @@ class Application:
         """Be not ready, and say goodbye to every stream."""
         self.health.drain()
         self._room.drain()
+        self._threads.drain()
         await self.hub.drain()
         self.admission.drain()
         await self._sockets.drain()

@@ -68,6 +68,11 @@ class ThreadParts:
         """Begin to work, on this loop."""
         self._warden.start()
 
+    def drain(self) -> None:
+        """The node stops."""
+        if self._chats is not None:
+            self._chats.drain()
+
     async def close(self) -> None:
         """Stop."""
         if self._chats is not None:

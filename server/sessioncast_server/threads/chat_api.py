@@ -3,9 +3,10 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import orjson
 import structlog
@@ -39,6 +40,9 @@ _log = structlog.get_logger(__name__)
 
 _LINES = uuid.UUID("b6d1f0a4-58c2-4a5e-8d0d-2f7f0a0e9c35")
 """Namespace of messages that an `Idempotency-Key` names."""
+
+_GRACE_S = 1.0
+"""How long a node that stops waits for answers."""
 
 _AWAY = (UnavailableError, CommitUnknownError)
 _HEADERS = {"X-Project": "the project, where the token has several"}
@@ -91,6 +95,7 @@ class ChatApi:
         self._meter = meter
         self._whisper = whisper
         self._answers: set[asyncio.Task[Response]] = set()
+        self._stopping: asyncio.Future[None] | None = None
 
     def endpoints(self) -> list[Endpoint]:
         """The endpoint table."""
@@ -132,8 +137,12 @@ class ChatApi:
             ),
         ]
 
+    def drain(self) -> None:
+        """The node stops: answers that do not come soon are not waited for."""
+        asyncio.get_running_loop().call_later(_GRACE_S, self._stop)
+
     async def close(self) -> None:
-        """Stop; who still waits for an answer is told that the server stops."""
+        """Stop."""
         answers = tuple(self._answers)
         for answer in answers:
             answer.cancel()
@@ -144,7 +153,7 @@ class ChatApi:
         body: requests.CreateThread = call.body
         project, makes = self._project(call)
         name = Owned(project, call.principal.sub, body.id or views.new_thread_id())
-        written = await self._mutator.apply(call, "", changes.create_chat, name, body.title, self._terms, makes)
+        written = await self._mutator.apply(call, project, changes.create_chat, name, body.title, self._terms, makes)
         self._meter.told(written.value.note or ())
         return respond(call, written)
 
@@ -162,7 +171,7 @@ class ChatApi:
         body: requests.SendMessage = call.body
         project, makes = self._project(call)
         name = Owned(project, call.principal.sub, thread_id(call))
-        line, answer_id = _ids(call)
+        line, answer_id = _ids(call, project)
         place_id = str(uuid.uuid4())
         try:
             written = await self._queue.in_turn(
@@ -175,11 +184,12 @@ class ChatApi:
                 self._chat.lease_s,
                 makes,
                 place_id=place_id,
+                part=project,
             )
         except _AWAY as error:
             if isinstance(error, UnavailableError) and error.reason == "queue":
                 raise  # it is not away, it has too much to do
-            return await self._without_thread(call, name, body.content, answer_id, error)
+            return await self._finish(self._without_thread(call, name, body.content, answer_id, error))
         asked = written.value.note
         if not isinstance(asked, changes.Asked):
             # It was answered before, under the same key; it may have waited behind itself.
@@ -188,10 +198,30 @@ class ChatApi:
             return respond(call, written)
         self._meter.told(asked.told)
         # Whoever asked may go: the line is in the thread, and what answers it is going to be.
-        answer = asyncio.create_task(self._answer(call, name, asked, body.content, answer_id), name="chat")
+        return await self._finish(self._answer(call, name, asked, body.content, answer_id))
+
+    async def _finish(self, work: Coroutine[Any, Any, Response]) -> Response:
+        """What comes of an answer, which goes on without who asked for it.
+
+        Raises:
+            Problem: 503, when the node stops before.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_future()
+        answer = asyncio.create_task(work, name="chat")
         self._answers.add(answer)
         answer.add_done_callback(self._answers.discard)
-        return await asyncio.shield(answer)
+        await asyncio.wait({answer, self._stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if answer.done():
+            return answer.result()
+        answer.cancel()
+        raise Problem(503, Code.UNAVAILABLE, texts.UNAVAILABLE, retry_after=1)
+
+    def _stop(self) -> None:
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_future()
+        if not self._stopping.done():
+            self._stopping.set_result(None)
 
     async def _answer(self, call: Call, name: Owned, asked: changes.Asked, line: str, answer_id: str) -> Response:
         run_id = asked.run_id
@@ -202,7 +232,7 @@ class ChatApi:
             content, seconds = await self._respond(name, context, line, answer_id)
             try:
                 item = Item("assistant", content, answer_id)
-                written = await self._mutator.apply(call, "", changes.reply, name, run_id, item, self._terms)
+                written = await self._mutator.apply(call, name.project, changes.reply, name, run_id, item, self._terms)
             except _AWAY as error:
                 self._meter.answered("degraded", name, seconds=seconds, error=type(error).__name__)
                 return _not_kept(call, content)
@@ -262,13 +292,13 @@ class ChatApi:
         return project, project == default
 
 
-def _ids(call: Call) -> tuple[str, str]:
+def _ids(call: Call, project: str) -> tuple[str, str]:
     """Ids of the line and of its answer: the same for the same `Idempotency-Key`, so that neither comes twice."""
     key = call.request.headers.get("idempotency-key")
     if key is None:
         return str(uuid.uuid4()), str(uuid.uuid4())
     principal = call.principal
-    asked = "\n".join((principal.sub, principal.bearer or "", call.request.scope["path"], key))
+    asked = "\n".join((principal.sub, principal.bearer or "", project, call.request.scope["path"], key))
     return str(uuid.uuid5(_LINES, f"line\n{asked}")), str(uuid.uuid5(_LINES, f"answer\n{asked}"))
 
 

@@ -42,7 +42,14 @@ class Queue:
         self._room = room
 
     async def in_turn(
-        self, call: Call, wait_s: float, fn: Callable[..., Answer], /, *args: Any, place_id: str | None = None
+        self,
+        call: Call,
+        wait_s: float,
+        fn: Callable[..., Answer],
+        /,
+        *args: Any,
+        place_id: str | None = None,
+        part: str = "",
     ) -> Written[Answer]:
         """What `fn(tx, place_id, …)` wrote when it was its turn.
 
@@ -50,6 +57,7 @@ class Queue:
             wait_s: longest wait.
             place_id: a UUID that no other request has: one that comes again waits behind itself, for what is done in
                 the turn goes on after `fn`. None: as above.
+            part: what an `Idempotency-Key` holds for besides the request.
 
         Raises:
             Problem: 409 `session_being_modified` with `ahead`, when the wait was too long; what `fn` refused with.
@@ -65,7 +73,7 @@ class Queue:
         ends = loop.time() + wait_s
         try:
             while True:
-                written = await self._mutator.apply(call, "", fn, place_id, *args)
+                written = await self._mutator.apply(call, part, fn, place_id, *args)
                 if not isinstance(written.value.note, Place):
                     return written
                 await self._wait(call, written.value.note, ends - loop.time())
