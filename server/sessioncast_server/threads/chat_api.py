@@ -211,7 +211,8 @@ class ChatApi:
         answer = asyncio.create_task(work, name="chat")
         self._answers.add(answer)
         answer.add_done_callback(self._answers.discard)
-        await asyncio.wait({answer, self._stopping}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {answer, self._stopping}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if answer.done():
             return answer.result()
         answer.cancel()
