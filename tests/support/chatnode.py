@@ -61,12 +61,12 @@ class Stored:
         with psycopg.connect(self.url) as postgres, postgres.cursor() as cursor:
             cursor.executemany(sql.replace("?", "%s").encode(), rows)
 
-    def age(self, talk: Talk, hours: float) -> None:
-        """Let a thread, with all that was said in it, be older by so many hours."""
+    def age(self, key: str, hours: float) -> None:
+        """Let a thread be older by so many hours."""
         back = "strftime('%Y-%m-%dT%H:%M:%f000Z', {0}, ?)" if self.kind == "sqlite" else "{0} + CAST(? AS interval)"
         parts = ", ".join(f"{name} = {back.format(name)}" for name in ("created_at", "last_activity_at"))
         ago = f"-{hours} hours"
-        changed = self.run(f"UPDATE thread SET {parts} WHERE key = ? RETURNING key", ago, ago, key_of(talk))
+        changed = self.run(f"UPDATE thread SET {parts} WHERE key = ? RETURNING key", ago, ago, key)
         assert len(changed) == 1
 
     def places(self) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 from sessioncast_server.db.migrate import migrate
 from support.api import Api
 from support.chat import Talk
-from support.chatnode import Stored, housed
+from support.chatnode import Stored, housed, key_of
 from support.postgres import Postgres
 
 GROCERIES = "Create a task to buy groceries"
@@ -64,7 +64,7 @@ def the_days_between(folder: Path, url: str, postgres: Postgres | None) -> None:
         house.node.stop()
         if postgres is not None:
             postgres.restart()
-        Stored(url).age(talk, hours=25)
+        Stored(url).age(key_of(talk), hours=25)
         house.node.start()
         assert talk.api.get(f"{talk.path}/stats").json()["age_s"] > 24 * 3600
         remembers(talk)
