@@ -225,6 +225,16 @@ def test_an_exchange_is_told_again(talk: Talk) -> None:
     assert made[0] == made[1]
 
 
+def test_a_key_is_its_projects(talk: Talk) -> None:
+    """One key, line and thread's id in two projects are two exchanges: neither is lost to the other."""
+    other = Talk(talk.api, talk.api.project(), talk.id)
+    headers = keyed()
+    for one in (talk, other):
+        assert one.api.ok(begin(one, headers, id=one.id), 201)["project_id"] == one.project
+        one.say("hello", key="one key")
+        assert len(one.lines()) == 2
+
+
 def test_chats_are_threads(talk: Talk) -> None:
     """What is said in chats is what is read of threads, and the other way round."""
     talk.appended("What is appended is remembered: the milk")
