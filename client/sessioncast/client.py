@@ -11,7 +11,7 @@ from weakref import WeakSet
 from sessioncast.afterwards import Afterwards
 from sessioncast.calling import Function
 from sessioncast.flags import Flags
-from sessioncast.identity import user_of
+from sessioncast.identity import project_of, user_of
 from sessioncast.items import StreamState
 from sessioncast.iteration import Iteration
 from sessioncast.keep_fresh import KeepFresh
@@ -44,6 +44,7 @@ class Client:
         projects, tasks, sessions, providers, versions, models, flags, threads: requests, by resource.
         user: whom they are made for: the one named, else the one whom the token is of (None: it does not tell), else
             `local`, whom a server that runs open takes everybody for.
+        project: of what names none: the token's only one (None: it has none, or several), else `default`.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Client:
         self.versions = Versions(sender)
         self.threads = Threads(sender, self._limits, self._afterwards)
         self.user = user_of(token, user)
+        self.project = project_of(token)
 
     def subscribe(
         self,

@@ -2,6 +2,7 @@
 
 import json
 from base64 import urlsafe_b64decode
+from typing import Any
 from urllib.parse import quote
 
 from sessioncast_shared.providers import ProviderSession
@@ -10,6 +11,9 @@ from sessioncast_shared.threads import Thread
 
 Named = Session | ProviderSession | Thread | str
 """A resource, or its id."""
+
+OPEN_PROJECT = "default"
+"""The project that a server that runs open takes where none is said."""
 
 OPEN_USER = "local"
 """Whom a server that runs open takes everybody for who does not say who he is."""
@@ -37,9 +41,24 @@ def user_of(token: str | None, user: str | None) -> str | None:
     """
     if user or not token:
         return user or OPEN_USER
+    subject = _claims(token).get("sub")
+    return subject if isinstance(subject, str) else None
+
+
+def project_of(token: str | None) -> str | None:
+    """The project of requests that name none: the only one of the token, and without a token `default`; else None."""
+    if not token:
+        return OPEN_PROJECT
+    projects = _claims(token).get("projects")
+    if isinstance(projects, list) and len(projects) == 1 and isinstance(projects[0], str):
+        return projects[0]
+    return None
+
+
+def _claims(token: str) -> dict[str, Any]:
     try:
         claims = token.split(".")[1]
-        subject = json.loads(urlsafe_b64decode(claims + "=" * (-len(claims) % 4))).get("sub")
-    except (IndexError, ValueError, AttributeError):
-        return None
-    return subject if isinstance(subject, str) else None
+        read = json.loads(urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
+    except (IndexError, ValueError):
+        return {}
+    return read if isinstance(read, dict) else {}

@@ -86,6 +86,23 @@ def test_a_token_that_does_not_tell_needs_a_name() -> None:
     assert Session(UUID(int=1), client, project="p").session_id == str(UUID(int=1))
 
 
+async def test_a_session_needs_no_project_where_there_is_one(client: Client) -> None:
+    """Without a token it is `default`, made with the first items or run; with one, the token's only project."""
+    name = uuid4().hex
+    assert await Session(name, client).get_items() == []
+    async with Session(name, client).run():
+        await Session(name, client).add_items(lines("hello"))
+    assert Session(name, client).project == "default"
+    assert await Session(name, client, project="default").get_items() == lines("hello")
+    made = make_token(SECRET, sub="ann", projects=["one"], scopes=["sessions:write"], ttl_s=60)
+    async with Client("http://127.0.0.1:9", made) as other:
+        assert Session(name, other).project == "one"
+    for projects in ("*", ["one", "two"]):
+        several = make_token(SECRET, sub="ann", projects=projects, scopes=[], ttl_s=60)
+        with pytest.raises(ValueError, match="does not have exactly one project"):
+            Session(name, Client("http://127.0.0.1:9", several))
+
+
 def test_a_synchronous_client_is_refused_by_name() -> None:
     """The SDK awaits."""
     with pytest.raises(TypeError, match="not a SyncClient"):

@@ -1,7 +1,7 @@
 """Memory for the agents of the OpenAI Agents SDK, kept in a thread.
 
 async with Client() as client:
-    session = Session("support", client, project="demo")
+    session = Session("support", client)
     await Runner.run(agent, "Hello", session=session)
 """
 
@@ -14,6 +14,7 @@ from uuid import UUID, uuid4, uuid5
 
 from sessioncast.client import Client
 from sessioncast.errors import NotFound, SessioncastError
+from sessioncast.identity import OPEN_PROJECT
 from sessioncast.messages import NewMessage
 from sessioncast.shielding import to_the_end
 from sessioncast.threadrun import Run
@@ -75,7 +76,7 @@ class Session:
         name: str | UUID,
         client: Client,
         *,
-        project: str,
+        project: str | None = None,
         user: str | None = None,
         session_settings: SessionSettings | dict[str, Any] | None = None,
     ) -> None:
@@ -83,23 +84,25 @@ class Session:
 
         Args:
             name: a UUID is the thread's id; any other text is a name, which each user has for himself.
-            project: has to be there.
+            project: has to be there. Without it the only one of the client's token; `default` where the client has no
+                token, and that one is made when it is not there.
             user: for whom it is, where the server runs open or the token has the scope `users:act`; without it the
                 client's own.
 
         Raises:
-            ValueError: whose the name is cannot be told, because the token of the client is not readable.
+            ValueError: whose the name is, or of which project, cannot be told from the token of the client.
         """
         if not isinstance(client, Client):
             raise TypeError(f"the SDK is async: this needs a sessioncast.Client, not a {type(client).__name__}")
-        self.project = project
+        self.project = _project_of(client, project)
         whose = client.user if user is None else user
-        self.session_id = _id_of(name, project, whose)
+        self.session_id = _id_of(name, self.project, whose)
         self.session_settings = (
             SessionSettings() if session_settings is None else coerce_session_settings(session_settings)
         )
         self._threads = client.threads if user is None else client.threads.acting_for(user)
-        self._key = (client, project, whose, self.session_id)
+        self._key = (client, self.project, whose, self.session_id)
+        self._makes = client.projects.put if project is None and self.project == OPEN_PROJECT else None
         self._closed = False
         # What may or may not have been added: its items as JSON, and the messages with the ids they were sent under.
         self._doubtful: tuple[str, list[NewMessage]] | None = None
@@ -163,6 +166,7 @@ class Session:
         if outer is not None:
             yield outer
             return
+        await self._settle()
         async with self._threads.run(self.project, self.session_id, wait_s=wait_s, lease_s=lease_s) as run:
             # Tasks that outlive it have a copy: a run that is over counts for none.
             _runs.set({**(_runs.get() or {}), self._key: run})
@@ -205,11 +209,18 @@ class Session:
         parts = self._threads.parts(messages)
         run = self._run
         if run is None and len(parts) == 1:
+            await self._settle()
             await self._threads.append(self.project, self.session_id, parts[0])
             return
         async with self.run() as run:
             for part in parts:
                 await run.append(part)
+
+    async def _settle(self) -> None:
+        """Make the project that there always is."""
+        if self._makes is not None:
+            await self._makes(self.project)
+            self._makes = None
 
     async def _pop(self) -> TResponseInputItem | None:
         run = self._run
@@ -229,6 +240,13 @@ class Session:
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("the session is closed")
+
+
+def _project_of(client: Client, project: str | None) -> str:
+    found = project or client.project
+    if found is None:
+        raise ValueError("the client's token does not have exactly one project: say which by `project`")
+    return found
 
 
 def _id_of(name: str | UUID, project: str, user: str | None) -> str:
