@@ -231,7 +231,7 @@ def test_a_key_is_its_projects(talk: Talk) -> None:
     headers = keyed()
     for one in (talk, other):
         assert one.api.ok(begin(one, headers, id=one.id), 201)["project_id"] == one.project
-        one.say("hello", key="one key")
+        one.say("hello", key="one-key")
         assert len(one.lines()) == 2
 
 
