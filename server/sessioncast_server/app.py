@@ -181,6 +181,7 @@ class Application:
             look_s=self._settings.lease_look_s,
             ended=self._room.nudge,
             lapse=self._threads.lapse,
+            lapsed=self._threads.lapsed,
         )
         self._tasks = [
             asyncio.create_task(endlessly(retention.run_for_ever), name="retention"),

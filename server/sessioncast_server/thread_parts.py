@@ -21,7 +21,7 @@ from sessioncast_server.threads.rules import Owned
 from sessioncast_server.threads.service import threads_of_ids
 from sessioncast_server.threads.snapshots import ThreadSnapshots
 from sessioncast_server.threads.telling import Told, delta
-from sessioncast_server.threads.turn import lapse_place
+from sessioncast_server.threads.turn import Lapsed, lapse_place
 from sessioncast_server.threads.warden import Warden
 from sessioncast_server.turns.rules import Lease
 from sessioncast_server.turns.waiting import WaitingRoom
@@ -107,9 +107,13 @@ class ThreadParts:
         )
         return [*threads.endpoints(), *self._chats.endpoints()]
 
-    def lapse(self, tx: WriteTx, lease: Lease) -> bool:
+    def lapse(self, tx: WriteTx, lease: Lease) -> Lapsed:
         """End a place, of whatever queue, whose lease has run out."""
         return lapse_place(tx, lease, self._terms)
+
+    def lapsed(self, outcome: Lapsed) -> None:
+        """Hear what became of one."""
+        self._meter.told(outcome.told)
 
     async def clean_daily(self) -> None:
         """Delete idle threads, once a day; run it as a task and cancel it."""

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 
@@ -27,7 +28,8 @@ class Keeper:
     Args:
         look_s: seconds between two looks.
         ended: called when turns may have become free.
-        lapse: ends a place whose lease has run out.
+        lapse: ends a place whose lease has run out; what it returns is true if it did.
+        lapsed: hears what that returned.
     """
 
     def __init__(
@@ -37,7 +39,8 @@ class Keeper:
         *,
         look_s: float,
         ended: Callable[[], None],
-        lapse: Callable[[WriteTx, Lease], bool] = lapse,
+        lapse: Callable[[WriteTx, Lease], object] = lapse,
+        lapsed: Callable[[Any], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
@@ -45,6 +48,7 @@ class Keeper:
         self._look_s = look_s
         self._ended = ended
         self._lapse = lapse
+        self._lapsed = lapsed
         self._uses = Lapses(clock)
         self._places = Lapses(clock)
         self._away = False
@@ -67,7 +71,7 @@ class Keeper:
         self._meter.in_use(len(uses))
         abandoned = await self._end(abandon, self._uses.look(uses))
         self._meter.abandoned(abandoned)
-        lost = await self._end(self._lapse, self._places.look(await self._leases(held_places)))
+        lost = await self._end(self._lapse, self._places.look(await self._leases(held_places)), self._lapsed)
         if abandoned or lost:
             self._ended()
         return abandoned
@@ -82,17 +86,24 @@ class Keeper:
                 return leases
             after = found[-1].id
 
-    async def _end(self, end: Callable[[WriteTx, Lease], bool], lapsed: list[Lease]) -> int:
+    async def _end(
+        self, end: Callable[[WriteTx, Lease], object], lapsed: list[Lease], hear: Callable[[Any], None] = lambda _: None
+    ) -> int:
         ended = 0
         for start in range(0, len(lapsed), _AT_ONCE):
-            writes: list[Awaitable[bool]] = [self._one(end, lease) for lease in lapsed[start : start + _AT_ONCE]]
-            ended += sum(await asyncio.gather(*writes))
+            writes: list[Awaitable[object]] = [self._one(end, lease) for lease in lapsed[start : start + _AT_ONCE]]
+            for outcome in await asyncio.gather(*writes):
+                if outcome:
+                    ended += 1
+                    hear(outcome)
         return ended
 
-    async def _one(self, end: Callable[[WriteTx, Lease], bool], lease: Lease) -> bool:
+    async def _one(self, end: Callable[[WriteTx, Lease], object], lease: Lease) -> object:
         try:
             return (await self._database.write(end, lease)).value
         except DatabaseError as error:
             # Found again at the next look.
             _log.warning("a lease that has run out could not be ended", id=lease.id, error=str(error))
-            return False
+        except Exception:  # noqa: BLE001  one damaged row must not keep all other leases from ending
+            _log.exception("a lease that has run out could not be ended", id=lease.id)
+        return None

@@ -4,15 +4,19 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
+import structlog
+
+from sessioncast_server.db.errors import DatabaseError
 from sessioncast_server.db.transaction import ReadTx, WriteTx
-from sessioncast_server.threads.record import Thread
 from sessioncast_server.threads.rules import Terms
 from sessioncast_server.threads.service import idle_threads, remove_idle
 from sessioncast_server.threads.telling import Told, told
 
+_log = structlog.get_logger(__name__)
+
 _PAGE = 200
 
-Read = Callable[..., Awaitable[list[Thread]]]
+Read = Callable[..., Awaitable[list[str]]]
 """`database.read`."""
 Write = Callable[..., Awaitable[Any]]
 """`database.write`."""
@@ -35,20 +39,26 @@ async def clean_threads(
     before = now - terms.keep
     gone, after = 0, ""
     while True:
-        threads = await read(_page, before, after)
-        for thread in threads:
-            written = await write(_remove, thread, terms, before)
+        keys = await read(_page, before, after)
+        for key in keys:
+            try:
+                written = await write(_remove, key, terms, before)
+            except DatabaseError:
+                raise
+            except Exception:  # noqa: BLE001  a damaged thread must not keep all behind it
+                _log.exception("a thread could not be cleaned", key=key)
+                continue
             hear(written.value)
             gone += bool(written.value)
-        if len(threads) < _PAGE:
+        if len(keys) < _PAGE:
             return gone
-        after = threads[-1].key
+        after = keys[-1]
 
 
-def _page(tx: ReadTx, before: datetime, after: str) -> list[Thread]:
+def _page(tx: ReadTx, before: datetime, after: str) -> list[str]:
     return idle_threads(tx, before, after, _PAGE)
 
 
-def _remove(tx: WriteTx, thread: Thread, terms: Terms, before: datetime) -> list[Told]:
-    remove_idle(tx, thread, terms, before=before)
+def _remove(tx: WriteTx, key: str, terms: Terms, before: datetime) -> list[Told]:
+    remove_idle(tx, key, terms, before=before)
     return told(tx)

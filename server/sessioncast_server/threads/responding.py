@@ -156,7 +156,7 @@ class Responding:
 
 def _storable(text: str) -> str:
     """What is no character (half of a surrogate pair) becomes U+FFFD: no JSON can hold it."""
-    return text if text.isascii() else text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _place(error: BaseException) -> str:

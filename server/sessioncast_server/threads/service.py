@@ -116,19 +116,18 @@ def remove(tx: WriteTx, thread: Thread, terms: Terms, *, reason: str) -> None:
     tell(tx, EventType.THREAD_DELETED, replace(thread, version=thread.version + 1), terms, reason=reason)
 
 
-def remove_idle(tx: WriteTx, thread: Thread, terms: Terms, *, before: datetime) -> bool:
+def remove_idle(tx: WriteTx, key: str, terms: Terms, *, before: datetime) -> bool:
     """Delete a thread that nothing was done with since then, unless something is going on in it; whether it went."""
-    row = tx.locked(statements.LOCK, of_key=thread.key)
-    if row is None or row.last_activity_at >= before or not is_free(tx, turn_of(thread.key)):
+    row = tx.locked(statements.LOCK, of_key=key)
+    if row is None or row.last_activity_at >= before or not is_free(tx, turn_of(key)):
         return False
     remove(tx, Thread(*row), terms, reason="idle")
     return True
 
 
-def idle_threads(tx: ReadTx, before: datetime, after: str, limit: int) -> list[Thread]:
-    """Threads that nothing was done with since `before`, by key, behind `after`. All threads are looked through."""
-    rows = tx.all(statements.IDLE, before=before, after=after, limit=limit)
-    return [Thread(*row) for row in rows]
+def idle_threads(tx: ReadTx, before: datetime, after: str, limit: int) -> list[str]:
+    """Keys of threads that nothing was done with since `before`, in order, behind `after`. All are looked through."""
+    return [row.key for row in tx.all(statements.IDLE, before=before, after=after, limit=limit)]
 
 
 def list_threads(

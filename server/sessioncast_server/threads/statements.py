@@ -73,7 +73,7 @@ ALL_OF_IDS = Statement(_OF_IDS)
 OWN_OF_IDS = Statement(_OF_IDS.where(_CONDITIONS["user_id"]))
 
 IDLE = Statement(
-    select(*_COLUMNS)
+    select(_THREAD.c.key)
     .where(_THREAD.c.last_activity_at < bindparam("before", type_=UtcTime), _THREAD.c.key > bindparam("after"))
     .order_by(_THREAD.c.key)
     .limit(_LIMIT)

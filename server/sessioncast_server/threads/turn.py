@@ -1,11 +1,14 @@
 """Whose turn a thread is: requests one after another in order of arrival, runs for as long as they last."""
 
+from dataclasses import dataclass
+
 from sessioncast_server.db.transaction import WriteTx
 from sessioncast_server.problems import Problem
 from sessioncast_server.threads.messages import prune
 from sessioncast_server.threads.record import Thread
 from sessioncast_server.threads.rules import Terms
 from sessioncast_server.threads.service import THREAD_TURNS, find_locked, turn_of
+from sessioncast_server.threads.telling import Told, told
 from sessioncast_server.turns.rules import Lease
 from sessioncast_server.turns.service import (
     Place,
@@ -68,8 +71,23 @@ def end_run(tx: WriteTx, thread: Thread, run_id: str, terms: Terms) -> Thread:
     return thread
 
 
-def lapse_place(tx: WriteTx, lease: Lease, terms: Terms) -> bool:
-    """End a place whose lease has run out, of whatever queue; whether it was ended.
+@dataclass(frozen=True, slots=True)
+class Lapsed:
+    """What became of a place whose lease has run out. True if it was ended.
+
+    Attributes:
+        told: of the thread that it was a run of.
+    """
+
+    ended: bool
+    told: list[Told]
+
+    def __bool__(self) -> bool:
+        return self.ended
+
+
+def lapse_place(tx: WriteTx, lease: Lease, terms: Terms) -> Lapsed:
+    """End a place whose lease has run out, of whatever queue.
 
     Where it was a run of a thread, what that made too many goes now, for nobody else will end it.
     """
@@ -78,7 +96,7 @@ def lapse_place(tx: WriteTx, lease: Lease, terms: Terms) -> bool:
     ended = lapse(tx, lease)
     if ended and thread is not None:
         prune(tx, thread, terms)
-    return ended
+    return Lapsed(ended, told(tx))
 
 
 def run_over() -> Problem:

@@ -69,8 +69,7 @@ class Holder:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        with contextlib.suppress(DatabaseError, Problem):
-            await self._leave()
+        await self._leave()
 
     def _start(self) -> None:
         if self._task is None:
@@ -80,11 +79,11 @@ class Holder:
     async def _hold_for_ever(self) -> None:
         while self._held or self._leaving:
             self._woken.clear()
+            await self._leave()
             try:
-                await self._leave()
                 if self._held:
                     await self._database.write(renew_turns, sorted(self._held))
-            except (DatabaseError, Problem) as error:
+            except DatabaseError as error:
                 _log.warning("turns cannot be kept", error=str(error))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._renew_s):
@@ -95,5 +94,9 @@ class Holder:
         now = asyncio.get_running_loop().time()
         for place_id, (until, end) in tuple(self._leaving.items()):
             if now < until:
-                self._gave_up((await self._database.write(end, place_id)).value)
+                try:
+                    self._gave_up((await self._database.write(end, place_id)).value)
+                except (DatabaseError, Problem) as error:
+                    _log.warning("a turn cannot be given up", error=str(error))
+                    continue
             self._leaving.pop(place_id, None)
