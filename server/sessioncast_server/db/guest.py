@@ -4,7 +4,9 @@ They take no part in the server's lock: the file itself says who writes when. Th
 the logs at its next look at the heads.
 """
 
+import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +20,11 @@ from sessioncast_server.db.transaction import WriteTx
 T = TypeVar("T")
 
 
+_WORK_S, _PAUSE_S = 0.1, 0.15
+"""A guest that writes on and on leaves the file to the server for a while: who waits for a lock in SQLite looks every
+0.1 s in the end, and needs to find it free then."""
+
+
 class SqliteGuest:
     """One connection, one caller. Each write is a commit of its own.
 
@@ -29,6 +36,7 @@ class SqliteGuest:
     def __init__(self, path: Path, appender: Appender, *, busy_s: float) -> None:
         self._link = SqliteLink(path, writer=True, busy_s=busy_s)
         self._appender = appender
+        self._worked_s = 0.0
 
     async def read(self, fn: Callable[..., T], /, *args: Any) -> T:
         """Run `fn(tx, …)` on one snapshot.
@@ -44,6 +52,10 @@ class SqliteGuest:
         Raises:
             DatabaseError: nothing of it remains.
         """
+        if self._worked_s > _WORK_S:
+            self._worked_s = 0.0
+            await asyncio.sleep(_PAUSE_S)
+        began = time.monotonic()
         connection = self._link.connection()
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -56,6 +68,7 @@ class SqliteGuest:
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+            self._worked_s += time.monotonic() - began
 
     def close(self) -> None:
         """Disconnect."""
