@@ -33,7 +33,7 @@ class Mirror:
         for event in events:
             assert event["thread_id"] == self.talk.id
             data = event["data"]
-            assert data.get("thread", data)["user"] == self.user
+            assert data["user"] == data.get("thread", data)["user"] == self.user
             match event["type"]:
                 case "message.created":
                     self._append(data)

@@ -19,6 +19,8 @@ THIRD = "DEADBEEF"
 _ROW = "WHERE thread_key = ? AND seq = ?"
 REASONING = {"type": "reasoning", "id": "r1", "summary": []}
 
+pytestmark = pytest.mark.xdist_group("corrupt threads")  # they share nodes
+
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:

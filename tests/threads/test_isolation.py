@@ -20,6 +20,8 @@ USERS = ("ann", "bob")
 SLOTS = [(user, number) for user in USERS for number in range(2)]
 LIMIT = 8
 
+pytestmark = pytest.mark.xdist_group("threads of two users")  # they share nodes
+
 
 @pytest.fixture(scope="module", params=["two", "redis"])
 def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
@@ -98,6 +100,7 @@ class Story:
             assert seen() == later
             for event in tuple(watcher.events):
                 if event["type"] == "message.delta":
+                    assert event["data"]["user"] == user
                     assert event["data"]["text"].startswith(f"{user}/{event['thread_id']}: ")
 
 

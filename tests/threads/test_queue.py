@@ -16,6 +16,8 @@ from support.waiting import wait_until
 
 MANY = 50
 
+pytestmark = pytest.mark.xdist_group("queues of threads")  # they share nodes
+
 
 @pytest.fixture(scope="module", params=["sqlite", "two", "redis"])
 def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
