@@ -136,3 +136,19 @@ def test_nobody_watches_anothers_thread(house: House) -> None:
         eve = talk.at(api).acting(sub="eve")
         for path in (f"/v1/projects/{talk.project}/events?thread={talk.id}", talk.path, f"{talk.path}/messages"):
             problem(eve.api.get(path), 404, "not_found")
+
+
+def test_pieces_are_shown_to_the_user_alone(house: House) -> None:
+    """Who watches his own thread of the same id sees his own answers come, and nothing of the other's."""
+    mine = house.talk().made()
+    his = mine.acting(sub="bob").made()
+    with Watcher(mine.api, mine.project, mine.id) as ann, Watcher(his.api, his.project, his.id) as bob:
+        for count, (talk, watcher) in enumerate(((mine, ann), (his, bob), (mine, ann))):
+            talk.say("hello")
+            turns = count // 2 + 1
+            *_, answer = watcher.sees("message.created", count=2 * turns)
+            *_, piece = watcher.sees("message.delta", count=turns)
+            assert piece["data"]["message_id"] == answer["data"]["id"]
+            assert (piece["data"]["index"], piece["data"]["text"]) == (0, answer["data"]["content"])
+        for watcher, user, frames in ((ann, "ann", 6), (bob, "bob", 3)):
+            assert [event["data"]["user"] for event in watcher.events] == [user] * frames

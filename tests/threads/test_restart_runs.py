@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from http.client import HTTPConnection
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,8 @@ pytestmark = pytest.mark.xdist_group("runs of threads")  # they share nodes
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A node on each database, whose responder waits to be let go."""
-    with house_of(request, tmp_path_factory, request.param, responder="slow") as found:
+    more: dict[str, Any] = {"responder": "slow", "SESSIONCAST_WAITER_LEASE_S": "1"}
+    with house_of(request, tmp_path_factory, request.param, **more) as found:
         yield found
 
 
@@ -69,6 +71,18 @@ def test_a_deleted_thread_takes_its_run_with_it(house: House) -> None:
     assert talk.lines() == [("user", f"{talk.id}-again"), ("assistant", f"heard {talk.id}-again, after 0")]
     assert figures(house.api)["thread_exchanges_total", "fenced"] == before + 1
     assert house.stored.places() == 0
+
+
+def test_an_answer_may_take_its_time(house: House) -> None:
+    """One that takes longer than a run lives without a sign of its node keeps its turn; nobody comes between."""
+    talk, silent = house.talk(), house.talk().made()
+    answer = house.asked(talk, talk.id)
+    silent.run(lease_s=2)
+    silent.appended("after a run that nobody renewed")
+    problem(talk.append([{"role": "user", "content": "x"}], wait_s=0), 409, "session_being_modified")
+    house.go(talk.id)
+    assert kept(answer.result(30)) == f"heard {talk.id}, after 0"
+    assert len(talk.whole()) == 2
 
 
 def test_a_run_whose_holder_died_is_over_after_its_lease(house: House) -> None:
