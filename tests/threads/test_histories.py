@@ -238,7 +238,7 @@ async def put(store: Store) -> None:
     await store.database.write(put_project, PROJECT)
 
 
-@pytest.mark.parametrize(("database", "examples"), [("sqlite_url", 250), ("migrated_postgres_url", 12)])
+@pytest.mark.parametrize(("database", "examples"), [("sqlite_url", 150), ("migrated_postgres_url", 12)])
 def test_whatever_is_done_the_thread_is_right(request: pytest.FixtureRequest, database: str, examples: int) -> None:
     """Appends, pops, clears, prunings, runs, lapses and deletions agree with the model, and so does what is told."""
     with running(request.getfixturevalue(database)) as (runner, store):
