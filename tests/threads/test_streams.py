@@ -7,7 +7,7 @@ import pytest
 
 from support.api import ALL_SCOPES, Api
 from support.chat import Talk
-from support.streams import Kind, Refused, Stream, follow
+from support.streams import Kind, Refused, Stream, follow, websocket
 from support.threadfold import Fold
 from support.threads import AFAR, READ_ALL, Chat
 
@@ -181,3 +181,20 @@ async def test_a_stream_outlives_its_thread(talk: Talk, kind: Kind) -> None:
         talk.api.ok(talk.api.delete(talk.path), 204)
         await ended(stream, talk, "anew")
         assert [event["type"] for event in stream.events] == ["thread.deleted", "thread.created", "message.created"]
+
+
+async def test_a_right_that_ends_ends_what_it_showed(talk: Talk) -> None:
+    """A WebSocket whose token is renewed without threads:read_all loses others' threads, and keeps one's own."""
+    root = talk.acting(sub="root", scopes=READ_ALL)
+    own = root.beside().made()
+    async with websocket(talk.api.url, token=root.api.token) as socket:
+        for wish in ({"thread": [talk.id]}, {"thread": [own.id]}, {"kinds": ["thread"]}):
+            await socket.say("subscribe", project=talk.project, filter=wish)
+        await socket.said("snapshot", 3)
+        plain = talk.acting(sub="root").api.token
+        await socket.say("auth", token=plain.removeprefix("Bearer "))
+        await socket.said("unsubscribed", 2)
+        assert {frame["reason"] for frame in socket.of("unsubscribed")} == {"forbidden"}
+        talk.appended("not for root")
+        await ended(socket, own, "for root")
+        assert [event["data"]["content"] for event in socket.events] == ["for root"]
