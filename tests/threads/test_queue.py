@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from http.client import HTTPConnection
 
 import httpx2
 import pytest
@@ -98,3 +99,16 @@ def test_one_key_sent_twice_at_once_is_one_exchange(house: House) -> None:
     assert [kept(answer) for (answer,) in twins] == [told("ann", talk.id, "hello", [])] * 2
     is_in_order(talk, ["hello"])
     assert house.stored.places() == 0
+
+
+def test_who_leaves_the_queue_is_not_answered(house: House) -> None:
+    """A client that leaves before his turn: his line is not stored, and nobody waits behind him."""
+    talk = house.talk().made()
+    with talk.running():
+        connection = HTTPConnection(talk.api.url.removeprefix("http://"), timeout=60)
+        headers = {"Authorization": talk.api.token, "Content-Type": "application/json", "X-Project": talk.project}
+        connection.request("POST", f"/chatkit/threads/{talk.id}/messages", '{"content":"lost"}', headers)
+        wait_until(lambda: house.stored.places() == 2, "it to wait")
+        connection.close()
+        wait_until(lambda: house.stored.places() == 1, "its place to be given up")
+    assert talk.lines() == []

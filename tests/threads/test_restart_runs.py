@@ -42,19 +42,6 @@ def test_an_answer_outlives_who_asked(house: House) -> None:
     assert house.stored.places() == 0
 
 
-def test_who_leaves_the_queue_is_not_answered(house: House) -> None:
-    """A client that leaves before his turn: his line is not stored, and nobody waits behind him."""
-    talk = house.talk().made()
-    with talk.running():
-        connection = HTTPConnection(talk.api.url.removeprefix("http://"), timeout=60)
-        headers = {"Authorization": talk.api.token, "Content-Type": "application/json", "X-Project": talk.project}
-        connection.request("POST", f"/chatkit/threads/{talk.id}/messages", '{"content":"lost"}', headers)
-        wait_until(lambda: house.stored.places() == 2, "it to wait")
-        connection.close()
-        wait_until(lambda: house.stored.places() == 1, "its place to be given up")
-    assert talk.lines() == []
-
-
 def test_a_deleted_thread_takes_its_run_with_it(house: House) -> None:
     """Deleted in the middle of an answer: who asked is told that the run is over, and nothing of it is in a thread of
     the same id that is made later."""
