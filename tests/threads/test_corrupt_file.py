@@ -62,10 +62,10 @@ def damaged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         before = [talk.whole() for talk in talks]
         assert house.node.stop() == 0
         data = bytearray(house.stored.file.read_bytes())
-        for (where, bits), messages in zip(FLIPS, before[2:], strict=True):
-            flip(data, messages[1], where, bits)
         page = place_of(data, before[0][2]) // PAGE
         assert page not in {place_of(data, message) // PAGE for messages in before[1:] for message in messages}
+        for (where, bits), messages in zip(FLIPS, before[2:], strict=True):
+            flip(data, messages[1], where, bits)
         data[page * PAGE] ^= 0xFF
         house.stored.file.write_bytes(data)
         house.node.start()
