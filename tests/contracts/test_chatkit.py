@@ -13,6 +13,8 @@ from support.chat import Talk
 from support.serving import served_on
 from support.threads import AFAR, Chat, keyed, new_uuid
 
+pytestmark = pytest.mark.xdist_group("shapes of chats")  # they share nodes
+
 THREAD = {
     "id": UUID, "project_id": str, "user": str, "title": str, "version": int, "message_seq": int, "message_count": int,
     "created_at": datetime, "last_activity_at": datetime, "expires_at": datetime,

@@ -20,6 +20,8 @@ from support.serving import served
 from support.streams import follow
 from support.threads import READ_ALL, keyed, new_uuid, said
 
+pytestmark = pytest.mark.xdist_group("responders of chats")  # they share nodes
+
 MARK = "Rumpelstiltskin"
 SETTINGS = {
     "SESSIONCAST_RESPONDER": "answers:respond",
