@@ -6,7 +6,8 @@ from starlette.testclient import TestClient
 from sessioncast_server.app import Application
 from sessioncast_server.parts import thread_terms
 from sessioncast_server.settings import SettingsError, load
-from support.api import Api
+from support.api import Api, problem
+from support.chat import Talk
 from support.node import PATIENT
 from support.threads import Chat, said
 
@@ -77,3 +78,19 @@ def test_a_server_goes_by_them(sqlite_url: str) -> None:
         thread = chat.get()
         assert thread["expires_at"][:10] > thread["last_activity_at"][:10]
         assert thread["expires_at"][10:] == thread["last_activity_at"][10:]
+
+
+def test_who_says_nothing_waits_as_it_is_set(sqlite_url: str) -> None:
+    """Without `wait_s` and `lease_s` requests, chats among them, wait and live as long as the settings say."""
+    times = {"SESSIONCAST_THREAD_WAIT_S": "0", "SESSIONCAST_THREAD_LEASE_S": "5"}
+    application = Application(load({**PATIENT, **times, "SESSIONCAST_DATABASE_URL": sqlite_url}))
+    with TestClient(application.asgi, base_url="http://localhost") as client:
+        talk = Talk.begin(Api("http://localhost", database="sqlite", shared=client))
+        run = talk.api.ok(talk.post("runs"), 201)
+        assert run["lease_s"] == 5
+        answers = (talk.append(said(1)), talk.post("pop"), talk.post("clear"), talk.post("runs"), talk.send("hello"))
+        for answer in answers:
+            assert problem(answer, 409, "session_being_modified")["ahead"] == 1
+        assert talk.contents() == []
+        talk.end(run["id"])
+        talk.say("hello")
