@@ -17,6 +17,7 @@ _ENV = {
     "SESSIONCAST_REPLAY_MAX_EVENTS": "1000000",  # tests read the log whole
     "SESSIONCAST_REPLAY_MAX_BYTES": "1000000000",
     "SESSIONCAST_RESUME_WAIT_S": "0.05",  # random requests take turns and never end them
+    "SESSIONCAST_THREAD_WAIT_S": "0.05",  # the same
 }
 
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from support.api import Api
 
-# method, path in the description; those that stream, and those outside of /v1, are tested elsewhere.
+THREAD = "/v1/projects/{project_id}/threads/{thread_id}"
+
+# method, path in the description; those that stream, and what is not the interface's own, are tested elsewhere.
 OPERATIONS = [
     ("POST", "/v1/projects/{project_id}/sessions/bulk"),
     ("GET", "/v1/projects/{project_id}/models"),
@@ -47,12 +49,27 @@ OPERATIONS = [
     ("GET", "/v1/projects/{project_id}/audit"),
     ("POST", "/v1/projects/{project_id}/versions"),
     ("GET", "/v1/projects/{project_id}/versions/latest"),
+    ("POST", "/v1/projects/{project_id}/threads"),
+    ("GET", "/v1/projects/{project_id}/threads"),
+    ("GET", THREAD),
+    ("DELETE", THREAD),
+    ("GET", f"{THREAD}/messages"),
+    ("POST", f"{THREAD}/messages"),
+    ("POST", f"{THREAD}/pop"),
+    ("POST", f"{THREAD}/clear"),
+    ("GET", f"{THREAD}/stats"),
+    ("POST", f"{THREAD}/runs"),
+    ("PATCH", f"{THREAD}/runs/{{run}}"),
+    ("DELETE", f"{THREAD}/runs/{{run}}"),
+    ("POST", "/chatkit/threads"),
+    ("GET", "/chatkit/threads/{thread_id}"),
+    ("POST", "/chatkit/threads/{thread_id}/messages"),
 ]
 NAMES = (
     "title milestone metadata phase model name version params agent debug on_conflict confirm session_id chunks stream"
     " text status limit after include_deleted min_position operation provider_session_id new_provider_session_id"
     " resumed_from iteration lease_s fork usage tokens cost_usd ended is_resumable structure_fingerprint saved reason"
-    " session user"
+    " session user id messages content role run order all"
 )
 WORDS = "run plan ask replace restart reject running failed pending m-1 true 0 1 null log * W/ locked not_found A"
 QUICK = settings(
@@ -104,6 +121,7 @@ steps = st.fixed_dictionaries(
         "saved": st.fixed_dictionaries({}, optional={"cost_usd": st.floats(), "seconds": st.floats()}),
     },
 )
+messages = st.fixed_dictionaries({"content": values}, optional={"role": texts, "id": texts | st.uuids().map(str)})
 documents = (
     st.dictionaries(names, values, max_size=5)
     | starts
@@ -113,6 +131,8 @@ documents = (
     | st.fixed_dictionaries({"reason": texts})
     | st.fixed_dictionaries({}, optional={"fork": st.booleans(), "wait_s": st.just(0), "structure_fingerprint": texts})
     | st.fixed_dictionaries({"chunks": st.lists(st.fixed_dictionaries({"text": texts}), max_size=3)})
+    | st.fixed_dictionaries({"messages": st.lists(messages, max_size=3)}, optional={"run": texts, "wait_s": st.just(0)})
+    | st.fixed_dictionaries({"content": texts})
     | st.fixed_dictionaries({}, optional={"status": texts, "agent": values, "metadata": values})
     | values
 )
@@ -139,23 +159,33 @@ class Ids:
     task_id: str
     session_id: str
     provider_session: str
+    thread_id: str
+    run: str
     milestone: str
     name: str
 
 
 @pytest.fixture(scope="module")
 def ids(api: Api) -> Ids:
-    """A project with a task, a session and a provider session in it."""
+    """A project with a task, a session, a provider session and a thread in it."""
     work = api.work()
     session = work.session()["id"]
     row = api.ok(api.post(f"/v1/sessions/{session}/provider-sessions", {"operation": "x"}), 201)
-    return Ids(work.project, work.task, session, row["id"], "m", "name")
+    threads = f"/v1/projects/{work.project}/threads"
+    thread = api.ok(api.post(threads, {}), 201)["id"]
+    run = api.ok(api.post(f"{threads}/{thread}/runs", {"lease_s": 1}), 201)["id"]
+    return Ids(work.project, work.task, session, row["id"], thread, run, "m", "name")
 
 
 def test_every_described_operation_is_swept(api: Api) -> None:
-    """What the interface describes under /v1, streams apart, is exactly what the sweep asks."""
+    """What the interface describes, streams and what is not its own apart, is exactly what the sweep asks."""
     described = api.ok(api.get("/openapi.json"), 200)["paths"]
-    found = {(method.upper(), path) for path, item in described.items() for method in item if path.startswith("/v1")}
+    found = {
+        (method.upper(), path)
+        for path, item in described.items()
+        for method in item
+        if path.startswith(("/v1", "/chatkit"))
+    }
     assert {operation for operation in found if not operation[1].endswith("/events")} == set(OPERATIONS)
 
 
