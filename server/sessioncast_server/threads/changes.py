@@ -180,6 +180,7 @@ def reply(tx: WriteTx, name: Owned, run_id: str, line: Item, terms: Terms) -> An
     """200 with the answer, which is in the thread now; the run is over."""
     thread = _lock(tx, name, run_id)
     require_run(tx, thread, run_id)
-    thread, _ = append(tx, thread, [line], terms)
+    # The one that there is where it was answered before under another form of the same request.
+    thread, (message,) = append(tx, thread, [line], terms)
     end_run(tx, thread, run_id, terms)
-    return Answer(200, json_bytes({"content": line.content}), note=told(tx))
+    return Answer(200, json_bytes({"content": message.parsed()["content"]}), note=told(tx))

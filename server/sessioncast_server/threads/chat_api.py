@@ -171,7 +171,7 @@ class ChatApi:
         body: requests.SendMessage = call.body
         project, makes = self._project(call)
         name = Owned(project, call.principal.sub, thread_id(call))
-        line, answer_id = _ids(call, project)
+        line, answer_id = _ids(call, name)
         place_id = str(uuid.uuid4())
         try:
             written = await self._queue.in_turn(
@@ -293,13 +293,12 @@ class ChatApi:
         return project, project == default
 
 
-def _ids(call: Call, project: str) -> tuple[str, str]:
+def _ids(call: Call, name: Owned) -> tuple[str, str]:
     """Ids of the line and of its answer: the same for the same `Idempotency-Key`, so that neither comes twice."""
     key = call.request.headers.get("idempotency-key")
     if key is None:
         return str(uuid.uuid4()), str(uuid.uuid4())
-    principal = call.principal
-    asked = "\n".join((principal.sub, principal.bearer or "", project, call.request.scope["path"], key))
+    asked = "\n".join((name.key, call.principal.bearer or "", key))
     return str(uuid.uuid5(_LINES, f"line\n{asked}")), str(uuid.uuid5(_LINES, f"answer\n{asked}"))
 
 

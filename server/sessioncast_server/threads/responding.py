@@ -21,6 +21,7 @@ class _Saying:
         self._hear = hear
         self._told: list[str] = []
         self._new: list[str] = []
+        self._muted = False
 
     def add(self, piece: str) -> None:
         """One more."""
@@ -34,8 +35,12 @@ class _Saying:
         self._tell()
         return "".join(self._told)
 
+    def mute(self) -> None:
+        """Tell of nothing any more: it is not waited for."""
+        self._muted = True
+
     def _tell(self) -> None:
-        if self._new:
+        if self._new and not self._muted:
             text, self._new = "".join(self._new), []
             self._hear(len(self._told), text)
             self._told.append(text)
@@ -70,6 +75,7 @@ class Responding:
         self._at_work = at_work
         self._slots = asyncio.Semaphore(threads)
         self._workers: set[Worker] = set()
+        self._collecting: set[asyncio.Task[str | BaseException]] = set()
 
     async def answer(self, context: Context, message: str, hear: Callable[[int, str], None]) -> str:
         """The answer.
@@ -80,22 +86,35 @@ class Responding:
         Raises:
             ResponderError: there is none.
         """
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                return await self._collect(context, message, hear)
-        except ResponderError:
-            raise
-        except TimeoutError as error:
-            raise ResponderError(f"took longer than {self._deadline_s:g} s, or waited too long itself") from error
-        except BaseException as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise  # ours, not one that a responder let out
-            # Whatever it is, the node goes on. Neither its text nor its traceback: both may hold what was said.
-            raise ResponderError(f"raised {type(error).__name__}{_place(error)}") from None
-
-    async def _collect(self, context: Context, message: str, hear: Callable[[int, str], None]) -> str:
         said = _Saying(hear)
+        # A task of its own: what does not let itself be cancelled is left to itself.
+        collecting = asyncio.create_task(self._try(context, message, said))
+        self._collecting.add(collecting)
+        collecting.add_done_callback(self._collecting.discard)
+        try:
+            await asyncio.wait({collecting}, timeout=self._deadline_s)
+        finally:
+            if not collecting.done():
+                said.mute()
+                collecting.cancel()
+        if not collecting.done():
+            raise ResponderError(f"took longer than {self._deadline_s:g} s, or waited too long itself")
+        answer = collecting.result()
+        if isinstance(answer, str):
+            return answer
+        if isinstance(answer, ResponderError):
+            raise answer
+        # Neither its text nor its traceback: both may hold what was said.
+        raise ResponderError(f"raised {type(answer).__name__}{_place(answer)}")
+
+    async def _try(self, context: Context, message: str, said: _Saying) -> str | BaseException:
+        """The answer, or whatever was raised: out of a task, what ends a process would end this one."""
+        try:
+            return await self._collect(context, message, said)
+        except BaseException as error:  # noqa: BLE001  the node goes on, whatever a responder does
+            return error
+
+    async def _collect(self, context: Context, message: str, said: _Saying) -> str:
         room = self._max_bytes
         loop = asyncio.get_running_loop()
         turn = loop.time()
