@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from _pytest.nodeid import NodeId
 
 from sessioncast_server.db.migrate import migrate
 from support.absent import absent
@@ -28,6 +29,17 @@ def pytest_configure() -> None:
     """Read no list of authorities: each client of a test would, for longer than most tests take, and needs none."""
     os.environ.pop("SSL_CERT_FILE", None)
     os.environ["SSL_CERT_DIR"] = str(_EMPTY)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep tests of one `xdist_group` on one worker: xdist 3.8 writes their group where pytest 9.2 does not look."""
+    if not getattr(config.option, "loadgroup", False):  # set in workers only
+        return
+    for item in items:
+        mark = item.get_closest_marker("xdist_group")
+        if mark is not None and "@" not in item.nodeid:
+            item._id = NodeId.parse(f"{item.nodeid}@{mark.args[0]}")
 
 
 def _own_valkey() -> Iterator[Valkey]:
