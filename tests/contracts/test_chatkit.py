@@ -10,8 +10,7 @@ import pytest
 
 from support.api import Api, problem
 from support.chat import Talk
-from support.serving import served_on
-from support.threads import AFAR, Chat, keyed, new_uuid
+from support.threads import AFAR, Chat, calmly_served, keyed, new_uuid
 
 pytestmark = pytest.mark.xdist_group("shapes of chats")  # they share nodes
 
@@ -27,7 +26,7 @@ MESSAGE = {
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """Requests to a node on each database, with the default responder."""
-    with served_on(request, tmp_path_factory) as found:
+    with calmly_served(request, tmp_path_factory) as found:
         yield found
 
 

@@ -1,16 +1,20 @@
 """A test's view of a thread over HTTP."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import httpx2
+import pytest
 
+from sessioncast_server.db.migrate import migrate
 from sessioncast_server.threads.rules import Terms
-from support.api import ALL_SCOPES, Api
+from support.api import ALL_SCOPES, Api, problem
+from support.postgres import fresh_database
+from support.serving import served
 
 READ_ALL = (*ALL_SCOPES, "threads:read_all")
 THREAD_MEMBERS = {
@@ -18,6 +22,8 @@ THREAD_MEMBERS = {
     "expires_at",
 }  # fmt: skip
 MESSAGE_MEMBERS = {"id", "thread_id", "user", "seq", "role", "content", "created_at"}
+CALM = {"SESSIONCAST_WAITER_LEASE_S": "30"}
+"""For nodes of which nobody dies: a machine that stalls for some seconds ends neither a chat's run nor a place."""
 AFAR = "01234567-89ab-4def-8123-456789abcdef"
 """A UUID that nothing has."""
 
@@ -40,6 +46,18 @@ def keyed(key: str | None = None) -> dict[str, str]:
 def said(*contents: Any) -> list[dict[str, Any]]:
     """Messages of the user with these contents."""
     return [{"role": "user", "content": content} for content in contents]
+
+
+@contextmanager
+def calmly_served(request: pytest.FixtureRequest, factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """As `serving.served_on`, with `CALM`."""
+    folder = factory.mktemp("node")
+    with ExitStack() as stack:
+        url = f"sqlite:///{folder}/x.db"
+        if request.param != "sqlite":
+            url = stack.enter_context(fresh_database(request.getfixturevalue("postgres").url))
+        migrate(url)
+        yield stack.enter_context(served(folder, url, **CALM))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +149,16 @@ class Chat:
     def run(self, **body: Any) -> str:
         """Id of a new run."""
         return str(self.api.ok(self.post("runs", **body), 201)["id"])
+
+    def left(self, *contents: Any) -> str:
+        """Id of a run that appended this and is then left alone, so that it is over soon."""
+        for _ in range(20):
+            run = self.run(lease_s=1, wait_s=60)
+            answer = self.append(said(*contents), run=run)
+            if answer.status_code == 201:
+                return run
+            problem(answer, 409, "fenced")  # the machine stood still for longer than the lease
+        raise TimeoutError("no run lasts for long enough to append")
 
     def renew(self, run: str) -> httpx2.Response:
         """The answer to renewing a run."""

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from support.api import Api
-from support.serving import served_on
-from support.threads import Chat
+from support.threads import Chat, calmly_served
 
 _HERE = Path(__file__).parent
 
@@ -23,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """Requests with all rights but those to others' threads, to a node that looks often for leases and turns."""
-    with served_on(request, tmp_path_factory) as found:
+    with calmly_served(request, tmp_path_factory) as found:
         yield found
 
 

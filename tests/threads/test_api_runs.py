@@ -237,8 +237,7 @@ def test_a_sessions_turn_is_no_run(chat: Chat) -> None:
 
 def test_what_a_run_appended_stays_when_it_lapses(chat: Chat) -> None:
     """A run that gives no sign for its lease is over: the next one goes on, after what it appended."""
-    run = chat.run(lease_s=1)
-    chat.appended("one", run=run)
+    run = chat.left("one")
     assert [message["seq"] for message in chat.appended("two", wait_s=60)] == [2]
     problem(chat.append(said("late"), run=run), 409, "fenced")
     assert chat.contents() == ["one", "two"]

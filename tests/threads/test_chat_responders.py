@@ -18,14 +18,14 @@ from support.node import NodeProcess
 from support.ports import free_port
 from support.serving import served
 from support.streams import follow
-from support.threads import READ_ALL, keyed, new_uuid, said
+from support.threads import CALM, READ_ALL, keyed, new_uuid, said
 
 pytestmark = pytest.mark.xdist_group("responders of chats")  # they share nodes
 
 MARK = "Rumpelstiltskin"
 SETTINGS = {
     "SESSIONCAST_RESPONDER": "answers:respond",
-    "SESSIONCAST_RESPONDER_DEADLINE_S": "3",
+    "SESSIONCAST_RESPONDER_DEADLINE_S": "5",
     "SESSIONCAST_RESPONDER_MAX_BYTES": "50000",
     "SESSIONCAST_THREAD_WAIT_S": "60",
     "SESSIONCAST_LOG": "json",
@@ -46,7 +46,7 @@ def api(folder: Path) -> Iterator[Api]:
     """Requests to a node with this responder; in the end nothing that was said is in its log."""
     url = f"sqlite:///{folder}/x.db"
     migrate(url)
-    with served(folder, url, **SETTINGS) as found:
+    with served(folder, url, **CALM, **SETTINGS) as found:
         yield found
     (log,) = folder.glob("node-*.log")
     text = log.read_text()

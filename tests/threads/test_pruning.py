@@ -180,8 +180,7 @@ def test_a_run_prunes_at_its_end(chat: Chat) -> None:
 
 def test_what_a_lapsed_run_left_is_pruned(chat: Chat) -> None:
     """A run that is over by its lease prunes as one that was ended does; who waited goes on after that."""
-    run = chat.run(lease_s=1)
-    chat.appended(*range(201), run=run)
+    chat.left(*range(201))
     assert chat.api.ok(chat.append(said("next"), wait_s=60), 201)["pruned"] == 1
     assert chat.contents() == [*range(2, 201), "next"]
     pruned = [event["data"]["removed"] for event in chat.events() if event["type"] == "thread.pruned"]

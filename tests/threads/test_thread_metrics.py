@@ -74,8 +74,7 @@ def test_what_becomes_of_threads_is_counted(talk: Talk) -> None:
 
 def test_what_a_lapsed_run_left_is_counted(talk: Talk) -> None:
     """Messages that go because a run gave no sign for too long are counted like others."""
-    run = talk.run(lease_s=1)
-    talk.appended(*range(5), run=run)
+    talk.left(*range(5))
     wait_until(lambda: talk.get()["message_count"] == 3, "the run to lapse")
     wait_until(lambda: "thread_messages_removed_total limit" in counted(talk.api), "the count")
     assert counted(talk.api)["thread_messages_removed_total limit"] == 2

@@ -1,12 +1,18 @@
-"""Runs of threads among the turns of others, by plain transactions."""
+"""Threads and their runs among those of others, by plain transactions."""
+
+import asyncio
 
 import pytest
 
-from sessioncast_server.db.transaction import WriteTx
+from sessioncast_server.channels.audience import Audience
+from sessioncast_server.db.transaction import ReadTx, WriteTx
 from sessioncast_server.problems import Problem
 from sessioncast_server.threads import changes
+from sessioncast_server.threads.record import Thread
 from sessioncast_server.threads.rules import Owned
+from sessioncast_server.threads.service import list_threads
 from sessioncast_server.turns.service import grant, held_turn, places_ahead, session_turn, take_place
+from sessioncast_shared.filters import Filter
 from support.store import PROJECT, Store
 from support.threads import new_uuid, terms
 
@@ -72,3 +78,43 @@ async def test_requests_are_taken_in_order(store: Store) -> None:
         assert take(tx, second) == 0
 
     await store.database.write(play)
+
+
+async def test_made_at_once_it_is_made_once(store: Store) -> None:
+    """Of many who make one thread at the same time one makes it, and all have the same; nothing is told twice."""
+    for _ in range(5):
+        name = Owned(PROJECT, "ann", new_uuid())
+        writes = [store.database.write(changes.create, name, None, terms()) for _ in range(8)]
+        answers = [written.value for written in await asyncio.gather(*writes)]
+        assert sorted(answer.status for answer in answers) == [200] * 7 + [201]
+        assert len({answer.body for answer in answers}) == 1
+        entries = await store.entries(Audience(Filter(threads=(name.id,)), owner="ann"))
+        assert len(entries) == 1
+
+
+async def test_threads_of_one_moment_have_pages(store: Store) -> None:
+    """Threads made at the same time, some of one id, are each on one page, in one order."""
+    id_ = new_uuid()
+
+    def make(tx: WriteTx) -> None:
+        for user in ("ann", "bob", "eve"):
+            for thread_id in (id_, new_uuid()):
+                changes.create(tx, Owned(PROJECT, user, thread_id), None, terms())
+
+    def pages(tx: ReadTx, user: str | None) -> list[Owned]:
+        found: list[Thread] = []
+        before = None
+        while page := list_threads(tx, PROJECT, limit=2, user=user, before=before):
+            found += page
+            before = (page[-1].created_at, page[-1].key)
+        assert len({thread.created_at for thread in found}) == 1
+        assert found == list_threads(tx, PROJECT, limit=99, user=user)
+        return [thread.name for thread in found]
+
+    await store.database.write(make)
+    everybody = await store.database.read(pages, None)
+    assert len(set(everybody)) == len(everybody) == 6
+    for user in ("ann", "bob", "eve"):
+        own = await store.database.read(pages, user)
+        assert own == [name for name in everybody if name.user == user]
+        assert len(own) == 2
