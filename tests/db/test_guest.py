@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sessioncast_server.projects.service import put_project
 from sessioncast_server.sessions.output import fill_output
 from sessioncast_server.web.answer import Answer
 from support.store import PROJECT, add, opened, titles
+from support.waiting import DEADLINE_S
 
 _TWICE = Text(sqlite="INSERT INTO project SELECT * FROM project")
 
@@ -58,6 +60,28 @@ async def test_they_write_at_the_same_time(sqlite_url: str, guest: SqliteGuest) 
             f"{who} {number}" for who in ("guest's", "server's") for number in range(many)
         )
         assert [entry.offset for entry in await store.entries()] == list(range(1, 2 * many + 1))
+
+
+async def test_it_leaves_the_file_to_the_server_too(sqlite_url: str, guest: SqliteGuest) -> None:
+    """One that writes on and on, commit after commit, does not keep the server from writing."""
+    async with opened(sqlite_url) as store:
+        enough = threading.Event()
+
+        def work() -> None:
+            while not enough.is_set():
+                asyncio.run(_add(guest, "guest's"))
+
+        working = asyncio.create_task(asyncio.to_thread(work))
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                for _ in range(5):
+                    await store.database.write(add, "server's")
+        finally:
+            enough.set()
+            await working
+        titles_now = await store.titles()
+        assert titles_now.count("server's") == 5
+        assert [entry.offset for entry in await store.entries()] == list(range(1, len(titles_now) + 1))
 
 
 async def _add(guest: SqliteGuest, title: str) -> None:

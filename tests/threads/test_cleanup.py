@@ -176,6 +176,18 @@ async def test_one_that_is_touched_meanwhile_stays(store: Store) -> None:
     assert await store.database.read(left) == 1 + 2
 
 
+async def test_a_damaged_one_keeps_nobody(sqlite_url: str) -> None:
+    """One whose row is no thread any more stays where it is; all others go, those behind it too."""
+    async with opened(sqlite_url) as store:
+        names = sorted((named() for _ in range(3)), key=lambda name: name.key)
+        for name in names:
+            await filled(store, name)
+        now = await aged(store, *names)
+        Stored(sqlite_url).run("UPDATE thread SET created_at = 'long ago' WHERE key = ?", names[1].key)
+        assert await clean(store, now) == [names[0].id, names[2].id]
+        assert await store.database.read(left) == 2
+
+
 async def elsewhere(store: Store, now: datetime) -> int:
     """How many another one deletes: another node, or on SQLite who does it by hand, in a thread of his own."""
     if not store.is_sqlite:

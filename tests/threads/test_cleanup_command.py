@@ -18,26 +18,34 @@ from support.chatwatcher import Watcher
 from support.threads import READ_ALL
 
 OLD = 8 * 24
+JOB = ("job", "run", "thread-cleanup")
 
 
-def does(url: str, **env: str) -> str:
-    """What the command says that it did."""
+def does(url: str) -> str:
+    """What the command says that it did, as a process of its own."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("SESSIONCAST_", "AGENT_SESSION_"))}
     done = subprocess.run(
-        [sys.executable, "-m", "sessioncast", "job", "run", "thread-cleanup", "--database-url", url],
+        [sys.executable, "-m", "sessioncast", *JOB, "--database-url", url],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
-        env={**kept, **env},
+        env=kept,
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.strip()
 
 
-def refused(url: str, name: str = "thread-cleanup") -> str:
+def does_here(url: str, **env: str) -> str:
+    """The same in this process, with settings."""
+    done = CliRunner().invoke(build(), [*JOB, "--database-url", url], env=env)
+    assert (done.exit_code, done.stderr) == (0, "")
+    return str(done.stdout.strip())
+
+
+def refused(url: str, name: str = JOB[-1]) -> str:
     """Why it does nothing."""
-    done = CliRunner().invoke(build(), ["job", "run", name, "--database-url", url])
+    done = CliRunner().invoke(build(), [*JOB[:-1], name, "--database-url", url])
     assert (done.exit_code, done.stdout) == (2, "")
     return done.stderr
 
@@ -94,14 +102,12 @@ def test_idle_threads_go_whoever_is_at_work(
             assert numbers(watcher.events) == list(range(numbers(watcher.events)[0], whole(talk) + 1))
             assert "resync" not in watcher.told
         problem(old[1].api.get(old[1].path), 404, "not_found")
-        assert does(house.stored.url) == "0 idle threads deleted"
-        for node in house.nodes:
-            assert node.stop() == 0
+        assert house.node.stop() == 0
         aged(house, old[0])
-        assert does(house.stored.url, SESSIONCAST_THREAD_RETENTION_DAYS="9") == "0 idle threads deleted"
-        assert does(house.stored.url, AGENT_SESSION_RETENTION_DAYS="7") == "1 idle thread deleted"
-        for node in house.nodes:
-            node.start()
+        assert does_here(house.stored.url, SESSIONCAST_THREAD_RETENTION_DAYS="9") == "0 idle threads deleted"
+        assert does_here(house.stored.url, AGENT_SESSION_RETENTION_DAYS="9") == "0 idle threads deleted"
+        assert does(house.stored.url) == "1 idle thread deleted"
+        house.node.start()
         problem(old[0].api.get(old[0].path), 404, "not_found")
         talk.say("after the start")
         assert whole(talk) > last
