@@ -154,7 +154,7 @@ class Responding:
                 yield piece
 
     async def _in_thread(self, context: Context, message: str) -> AsyncGenerator[Any, None]:
-        if sum(worker.given_up for worker in self._workers) >= self._threads:
+        if sum(worker.stuck for worker in self._workers) >= self._threads:
             raise ResponderError("has no thread left: none of them comes back")
         await self._slots.acquire()
         worker = Worker(self._responder, context, message, ended=self._ended)

@@ -45,6 +45,12 @@ class Worker:
         self._waking = False
         self._room = threading.Semaphore(_AHEAD)
         self.given_up = False
+        self._over = False
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it was given up before it was done."""
+        return self.given_up and not self._over
 
     def start(self) -> None:
         """Begin."""
@@ -67,6 +73,7 @@ class Worker:
             while self._given:
                 piece = self._given.popleft()
                 if piece is _END:
+                    self._over = True
                     return
                 self._room.release()
                 if isinstance(piece, _Raised):

@@ -24,15 +24,20 @@ _TURN = TurnRow.__table__  # type: ignore[attr-defined]  # SQLModel sets it on t
 
 _OF_KEY = _TURN.c.key == bindparam("of_key")
 _ID = _TURN.c.id == bindparam("place_id")
-_QUEUE = Statement(
-    select(
-        *(
-            _TURN.c[name]
-            for name in ("id", "number", "granted", "fence", "expects", "subject", "named", "user_id", "lease_s")
-        )
-    )
+_PLACE = tuple(
+    _TURN.c[name] for name in ("id", "number", "granted", "fence", "expects", "subject", "named", "user_id", "lease_s")
+)
+_FIRST = Statement(select(*_PLACE).where(_OF_KEY).order_by(_TURN.c.number).limit(1))
+_OWN = Statement(select(*_PLACE).where(_OF_KEY, _ID))
+_END = Statement(
+    select(func.max(_TURN.c.number, type_=BigInteger).label("last"), func.count().label("places"))
+    .select_from(_TURN)
     .where(_OF_KEY)
-    .order_by(_TURN.c.number)
+)
+_COUNT_BEFORE = Statement(
+    select(func.count().label("places"))
+    .select_from(_TURN)
+    .where(_OF_KEY, _TURN.c.number < bindparam("number", type_=BigInteger))
 )
 _INSERT = Statement(insert(_TURN))
 _GRANT = Statement(
@@ -63,17 +68,18 @@ _RENEW = Statement(
 _RENEW_TURN = Statement(
     update(_TURN).where(_ID, _TURN.c.granted.is_(True), _TURN.c.subject.is_(None)).values(renewals=_TURN.c.renewals + 1)
 )
-_BEFORE = _TURN.alias("before")
-_AHEAD = Statement(
+# Numbered once for the whole queue: counted for each place, many who wait for one thing would cost the square.
+_PLACES = (
     select(
         _TURN.c.id,
-        select(func.count())
-        .select_from(_BEFORE)
-        .where(_BEFORE.c.key == _TURN.c.key, _BEFORE.c.number < _TURN.c.number)
-        .scalar_subquery()
-        .label("ahead"),
-    ).where(any_of(_TURN.c.id, bindparam("ids", type_=IdList)))
+        (func.row_number().over(partition_by=_TURN.c.key, order_by=_TURN.c.number) - 1).label("ahead"),
+    )
+    .where(
+        _TURN.c.key.in_(select(_TURN.c.key).where(any_of(_TURN.c.id, bindparam("ids", type_=IdList))).scalar_subquery())
+    )
+    .subquery()
 )
+_AHEAD = Statement(select(_PLACES.c.id, _PLACES.c.ahead).where(any_of(_PLACES.c.id, bindparam("ids", type_=IdList))))
 _HELD = Statement(
     select(_TURN.c.id, _TURN.c.renewals, _TURN.c.lease_s)
     .where(_TURN.c.subject.is_(None), _TURN.c.id > bindparam("after"))
@@ -115,16 +121,16 @@ def take_place(tx: WriteTx, key: str, place_id: str, *, user: str, lease_s: floa
         place_id: a UUID; the same for repetitions of a request, which must not lose their place.
         lease_s: how long it outlives its last renewal.
     """
-    queue = tx.all(_QUEUE, of_key=key)
-    for ahead, row in enumerate(queue):
-        if row.id == place_id:
-            tx.run(_RENEW, ids=[place_id])  # who asks again is there
-            return Place(place_id, ahead, row.fence)
+    own = tx.one(_OWN, of_key=key, place_id=place_id)
+    if own is not None:
+        tx.run(_RENEW, ids=[place_id])  # who asks again is there
+        return Place(place_id, tx.one(_COUNT_BEFORE, of_key=key, number=own.number).places, own.fence)
+    end = tx.one(_END, of_key=key)
     tx.run(
-        _INSERT, id=place_id, key=key, number=queue[-1].number + 1 if queue else 1, user_id=user, granted=False,
+        _INSERT, id=place_id, key=key, number=(end.last or 0) + 1, user_id=user, granted=False,
         fence=None, expects=None, subject=None, named=False, lease_s=lease_s, renewals=0, created_at=tx.now,
     )  # fmt: skip
-    return Place(place_id, len(queue))
+    return Place(place_id, end.places)
 
 
 def grant(tx: WriteTx, place: Place, *, fence: int, lease_s: float, expects: str | None) -> None:
@@ -139,12 +145,12 @@ def grant(tx: WriteTx, place: Place, *, fence: int, lease_s: float, expects: str
 
 def is_free(tx: ReadTx, key: str) -> bool:
     """Whether nobody has the turn, and nobody waits for it."""
-    return not tx.all(_QUEUE, of_key=key)
+    return tx.one(_FIRST, of_key=key) is None
 
 
 def held_turn(tx: WriteTx, key: str, place_id: str) -> float | None:
     """The lease of a turn without a subject, which is renewed by this; None: the place does not have the turn."""
-    holder = next(iter(tx.all(_QUEUE, of_key=key)), None)
+    holder = tx.one(_FIRST, of_key=key)
     if holder is None or holder.id != place_id or not holder.granted:
         return None
     tx.run(_RENEW_TURN, place_id=place_id)
@@ -165,20 +171,20 @@ def attach(tx: WriteTx, key: str, subject: str, *, user: str, fence: int) -> Non
     turn, that is there again, before all who wait: the caller has made sure that the fence is that of what the key
     names, so nobody else has been granted a turn since.
     """
-    queue = tx.all(_QUEUE, of_key=key)
-    if queue and queue[0].granted:
-        if queue[0].fence == fence and not (queue[0].subject is not None and queue[0].named):
-            tx.run(_ATTACH, place_id=queue[0].id, new_subject=subject, new_named=True)
+    first = tx.one(_FIRST, of_key=key)
+    if first is not None and first.granted:
+        if first.fence == fence and not (first.subject is not None and first.named):
+            tx.run(_ATTACH, place_id=first.id, new_subject=subject, new_named=True)
         return
     tx.run(
-        _INSERT, id=new_id(), key=key, number=queue[0].number - 1 if queue else 1, user_id=user, granted=True,
+        _INSERT, id=new_id(), key=key, number=1 if first is None else first.number - 1, user_id=user, granted=True,
         fence=fence, expects=None, subject=subject, named=True, lease_s=0, renewals=0, created_at=tx.now,
     )  # fmt: skip
 
 
 def attach_expected(tx: WriteTx, key: str, subject: str, *, user: str, expects: str | None) -> None:
     """Use a turn for a subject that does not name its fence: one of this user, without subject, that expects it."""
-    holder = next(iter(tx.all(_QUEUE, of_key=key)), None)
+    holder = tx.one(_FIRST, of_key=key)
     if holder is None or not holder.granted or holder.subject is not None:
         return
     if (holder.user_id, holder.expects) == (user, expects):
