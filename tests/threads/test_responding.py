@@ -1,18 +1,16 @@
 """Responders of every kind, run as a node runs them."""
 
 import asyncio
-import re
-import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sessioncast_server.threads.responder import Context, Responder, ResponderError, Said, load_responder
+from sessioncast_server.threads.responder import Context, Responder, ResponderError, Said
 from sessioncast_server.threads.responding import Responding
 from support.waiting import DEADLINE_S, until
 
@@ -254,6 +252,58 @@ async def test_too_late_is_refused() -> None:
     assert closed == ["async"]
 
 
+async def test_one_that_will_not_be_cancelled_is_left_alone() -> None:
+    """Over the deadline it is a failure also where cancellation is caught; what it says afterwards is not heard."""
+    release, over, heard = asyncio.Event(), asyncio.Event(), []
+
+    async def stubborn(*_: Any) -> AsyncIterator[str]:
+        yield "a"
+        while not release.is_set():
+            with suppress(asyncio.CancelledError):
+                await release.wait()
+        yield "late"
+        over.set()
+
+    with pytest.raises(ResponderError, match=r"^took longer"):
+        await responding(stubborn, deadline_s=0.05).answer(CONTEXT, "hi", lambda *piece: heard.append(piece))
+    release.set()
+    await over.wait()
+    assert "late" not in [text for _, text in heard]
+
+
+async def test_one_that_never_waits_keeps_nobody() -> None:
+    """Who yields for ever without waiting is out of time like others, and meanwhile others are answered."""
+
+    async def endless(*_: Any) -> AsyncIterator[str]:
+        while True:
+            yield ""
+
+    for responder in (endless, lambda *_: iter(lambda: "", None)):
+        other = asyncio.create_task(answered(awaited))
+        assert await failed(responder, deadline_s=0.3) == "took longer than 0.3 s, or waited too long itself"
+        assert (await other)[0] == "hi, before"
+
+
+async def test_who_is_not_waited_for_is_cancelled() -> None:
+    """When whoever wanted the answer is cancelled, the responder is, too."""
+    begun, closed = asyncio.Event(), asyncio.Event()
+
+    async def waiting(*_: Any) -> AsyncIterator[str]:
+        try:
+            begun.set()
+            yield "a"
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    task = asyncio.create_task(answered(waiting))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await closed.wait()
+
+
 async def test_threads_are_bounded() -> None:
     """No more run at once than may; the next begins when one is done; when all are lost nobody waits."""
     running, most, lock, release = 0, 0, threading.Lock(), threading.Event()
@@ -304,65 +354,3 @@ async def test_lost_threads_are_not_waited_for() -> None:
     patient = responding(stuck, threads=1)
     assert await patient.answer(CONTEXT, "hi", lambda *_: None) == "hi"
     assert counts == [1, 0]
-
-
-@pytest.mark.parametrize(
-    ("content", "text"),
-    [
-        ("plain", "plain"),
-        ({"type": "input_text", "text": "a"}, "a"),
-        ({"role": "user", "content": "b"}, "b"),
-        ({"content": [{"type": "output_text", "text": "c"}, {"type": "image"}, {"type": "text", "text": "d"}]}, "c\nd"),
-        ([{"text": "no type"}, "e"], "e"),
-        ({"type": "text"}, ""),
-        ({"type": "reasoning", "summary": []}, ""),
-        (None, ""),
-        (7, ""),
-    ],
-)
-def test_what_was_said_has_a_text(content: Any, text: str) -> None:
-    """A text as it is, parts that are text line by line, everything else nothing."""
-    assert Said("user", content, 1, datetime(2026, 1, 2, tzinfo=UTC)).text == text
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
-    """Writes a module into the working folder; its name."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    names: list[str] = []
-
-    def write(source: str) -> str:
-        names.append(f"answers_{tmp_path.name}_{len(names)}".replace("-", "_"))
-        (tmp_path / f"{names[-1]}.py").write_text(source)
-        return names[-1]
-
-    yield write
-    for name in names:
-        sys.modules.pop(name, None)
-
-
-def test_a_responder_is_found_in_the_working_folder(folder: Callable[[str], str]) -> None:
-    """`module:function`, also a member of something in it; the working folder is looked into first."""
-    name = folder(
-        "def f(context, message):\n    return 'f'\nclass Bots:\n    def g(context, message):\n        return 'g'\n"
-    )
-    assert load_responder(f"{name}:f")(CONTEXT, "x") == "f"
-    assert load_responder(f"{name}:Bots.g")(CONTEXT, "x") == "g"
-    assert sys.path[0] == str(Path.cwd())
-    assert load_responder("sessioncast_server.threads.recall:respond").__module__.endswith(".recall")
-
-
-def test_what_cannot_be_loaded_says_why(folder: Callable[[str], str]) -> None:
-    """A module or function that is not there, cannot be imported, or is no function: a text that says which it is."""
-    broken, text = folder("raise RuntimeError('no key')"), folder("f = 'text'\ndef broken(:\n")
-    plain = folder("f = 'text'")
-    for name, reason in (
-        ("no_such_module:f", "cannot be loaded: ModuleNotFoundError: No module named 'no_such_module'"),
-        (f"{plain}:g", f"cannot be loaded: AttributeError: module '{plain}' has no attribute 'g'"),
-        (f"{plain}:f", "f is no function"),
-        (f"{broken}:f", "cannot be loaded: RuntimeError: no key"),
-        (f"{text}:f", "cannot be loaded: SyntaxError: "),
-    ):
-        with pytest.raises(ValueError, match=f"^{re.escape(reason)}"):
-            load_responder(name)
