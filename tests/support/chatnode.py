@@ -21,6 +21,7 @@ from support.node import NodeProcess
 from support.ports import free_port
 from support.postgres import fresh_database
 from support.serving import LIVELY
+from support.threads import CALM
 from support.waiting import wait_until
 
 _RESPONDERS = Path(__file__).with_name("chatresponders.py")
@@ -156,7 +157,7 @@ def house_of(request: pytest.FixtureRequest, factory: pytest.TempPathFactory, ki
 def housed(
     folder: Path, url: str, *, nodes: int = 1, redis: str | None = None, responder: str | None = None, **env: str
 ) -> Iterator[House]:
-    """So many lively nodes that check tokens; killed at the end.
+    """So many lively nodes that check tokens, and are patient with each other; killed at the end.
 
     Args:
         url: of a migrated database.
@@ -164,6 +165,7 @@ def housed(
     """
     given = {
         **LIVELY,
+        **CALM,
         "SESSIONCAST_JWT_SECRET": SECRET,
         "SESSIONCAST_REPLAY_MAX_EVENTS": "1000000",  # tests read the log whole
         "SESSIONCAST_DATABASE_URL": url,

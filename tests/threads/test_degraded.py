@@ -15,12 +15,12 @@ from support.chatnode import House, Stored, housed
 from support.postgres import Postgres
 
 HASTY: dict[str, Any] = {
-    "SESSIONCAST_LOCK_TIMEOUT_S": "0.5",
-    "SESSIONCAST_WRITE_DEADLINE_S": "1",
-    "SESSIONCAST_POOL_WAIT_S": "1",
-    "SESSIONCAST_WAITER_LEASE_S": "1",
+    "SESSIONCAST_LOCK_TIMEOUT_S": "2",
+    "SESSIONCAST_WRITE_DEADLINE_S": "4",
+    "SESSIONCAST_POOL_WAIT_S": "4",
+    "SESSIONCAST_WAITER_LEASE_S": "5",
 }
-"""Settings of a node that waits for its database for a second."""
+"""Settings of a node that waits for its database for some seconds only."""
 
 
 def degraded(house: House) -> float:

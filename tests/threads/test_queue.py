@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("queues of threads")  # they share nodes
 @pytest.fixture(scope="module", params=["sqlite", "two", "redis"])
 def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """One node on SQLite; two on PostgreSQL, without Redis and with. The responder tells all that it knows."""
-    more = {"responder": "teller", "SESSIONCAST_THREAD_WAIT_S": "60", "SESSIONCAST_WAITER_LEASE_S": "60"}
+    more = {"responder": "teller", "SESSIONCAST_THREAD_WAIT_S": "60"}
     with house_of(request, tmp_path_factory, request.param, **more) as found:
         yield found
 

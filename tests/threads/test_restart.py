@@ -22,7 +22,7 @@ def test_a_killed_nodes_run_is_over_after_its_lease(
 ) -> None:
     """Killed in the middle of an answer: the other node goes on once the lease is out, with the line and without an
     answer to it; the same key finishes that there, and does not double the line."""
-    more: dict[str, Any] = {"responder": "slow", "SESSIONCAST_WAITER_LEASE_S": "1"}
+    more: dict[str, Any] = {"responder": "slow", "SESSIONCAST_WAITER_LEASE_S": "3"}
     with house_of(request, tmp_path_factory, "two", **more) as house:
         here = house.talk()
         there = here.at(house.apis[1])
@@ -47,7 +47,7 @@ def test_a_killed_nodes_run_is_over_after_its_lease(
 def test_a_drain_leaves_nothing_half(sqlite_url: str, tmp_path: Path) -> None:
     """Told to stop in the middle of two answers: who asked is answered or told, the node stops, and the line is there;
     after the start the same key finishes the exchange, and nothing is there twice."""
-    with housed(tmp_path, sqlite_url, responder="slow", SESSIONCAST_WAITER_LEASE_S="1") as house:
+    with housed(tmp_path, sqlite_url, responder="slow", SESSIONCAST_WAITER_LEASE_S="5") as house:
         quick, stuck = house.talk(), house.talk()
         answers = [house.asked(quick, "one", key="k"), house.asked(stuck, "two", key="k")]
         stopping = threading.Thread(target=house.node.stop)

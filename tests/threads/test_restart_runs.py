@@ -18,7 +18,7 @@ pytestmark = pytest.mark.xdist_group("runs of threads")  # they share nodes
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A node on each database, whose responder waits to be let go."""
-    more: dict[str, Any] = {"responder": "slow", "SESSIONCAST_WAITER_LEASE_S": "1"}
+    more: dict[str, Any] = {"responder": "slow", "SESSIONCAST_WAITER_LEASE_S": "4"}
     with house_of(request, tmp_path_factory, request.param, **more) as found:
         yield found
 
@@ -64,7 +64,7 @@ def test_an_answer_may_take_its_time(house: House) -> None:
     """One that takes longer than a run lives without a sign of its node keeps its turn; nobody comes between."""
     talk, silent = house.talk(), house.talk().made()
     answer = house.asked(talk, talk.id)
-    silent.run(lease_s=2)
+    silent.run(lease_s=5)
     silent.appended("after a run that nobody renewed")
     problem(talk.append([{"role": "user", "content": "x"}], wait_s=0), 409, "session_being_modified")
     house.go(talk.id)
@@ -76,7 +76,7 @@ def test_a_run_whose_holder_died_is_over_after_its_lease(house: House) -> None:
     """A run over /v1 that nobody renews: the next one has his turn; whatever its holder does then is fenced, and what
     it appended stays."""
     talk = house.talk().made()
-    run = talk.run(lease_s=1)
+    run = talk.run(lease_s=3)
     talk.appended("of the run", run=run)
     house.go(talk.id)
     assert talk.say(talk.id) == f"heard {talk.id}, after 1"
