@@ -72,6 +72,7 @@ from sessioncast_server.settings import Settings
 from sessioncast_server.tasks.api import TasksApi
 from sessioncast_server.tasks.service import ids_of_project, snapshot_tasks
 from sessioncast_server.thread_parts import ThreadParts
+from sessioncast_server.threads.snapshots import message_paths
 from sessioncast_server.transports.conversation import WebSocketParts
 from sessioncast_server.transports.events import EventsApi
 from sessioncast_server.transports.poll import Poll, PollLimits
@@ -114,6 +115,7 @@ class Application:
                 *self._threads.sources,
             ],
             snapshot_limits(settings),
+            message_paths,
         )
         self.hub = Hub(
             self.database,
@@ -312,8 +314,8 @@ class Application:
     def _freed(self) -> None:
         self._room.nudge()
 
-    def _holds(self, tx: ReadTx, project: str, wishes: Filter, owner: str | None) -> bool:
-        return holds(tx, project, wishes) and self._threads.holds(tx, project, wishes, owner)
+    def _holds(self, tx: ReadTx, project: str, wishes: Filter, owner: str | None, *, last: bool) -> bool:
+        return holds(tx, project, wishes) and self._threads.holds(tx, project, wishes, owner, counts=last)
 
     async def _database_check(self) -> str | None:
         await self.database.read(_nothing)

@@ -125,13 +125,17 @@ class ThreadParts:
 
         await daily("thread-cleanup", self._settings.thread_cleanup_hour, work)
 
-    def holds(self, tx: ReadTx, project: str, wishes: Filter, owner: str | None) -> bool:
-        """Whether all threads that a filter names are there: as this user's, or as anybody's for None."""
+    def holds(self, tx: ReadTx, project: str, wishes: Filter, owner: str | None, *, counts: bool) -> bool:
+        """Whether all threads that a filter names are there: as this user's, or as anybody's for None.
+
+        Args:
+            counts: whether what is another's only is refused by this.
+        """
         if not wishes.threads:
             return True
         found = threads_of_ids(tx, project, wishes.threads, user=owner)
         missing = set(wishes.threads) - {thread.id for thread in found}
-        if missing and owner is not None:
+        if missing and owner is not None and counts:
             for thread in threads_of_ids(tx, project, missing, user=None, limit=len(missing)):
                 self._meter.foreign(Owned(project, owner, thread.id))
         return not missing

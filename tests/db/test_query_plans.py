@@ -22,6 +22,7 @@ from sessioncast_server.providers import statements as providers
 from sessioncast_server.sessions import availability, output
 from sessioncast_server.sessions import statements as sessions
 from sessioncast_server.tasks import service as tasks
+from sessioncast_server.threads import statements as threads
 from sessioncast_server.turns import service as turns
 from sessioncast_server.versions import service as versions
 from sessioncast_shared.events import Kind
@@ -167,7 +168,10 @@ def _providers() -> Iterator[Case]:
 
 def _around_providers() -> Iterator[Case]:
     place, turn_key = {"ux_turn_place"}, {"turn_pkey", "sqlite_autoindex_turn_1"}
-    yield "queue", turns._QUEUE, {"of_key": "k"}, place
+    yield "first of a queue", turns._FIRST, {"of_key": "k"}, place
+    yield "own place", turns._OWN, {"of_key": "k", "place_id": _ID}, place | turn_key
+    yield "end of a queue", turns._END, {"of_key": "k"}, place
+    yield "places before", turns._COUNT_BEFORE, {"of_key": "k", "number": 7}, place
     yield "released turn", turns._RELEASE, {"of_subject": _ID}, {"ix_turn_subject"}
     yield "places ahead", turns._AHEAD, {"ids": _IDS}, place | turn_key
     yield "renewed places", turns._RENEW, {"ids": _IDS}, turn_key
@@ -182,7 +186,31 @@ def _around_providers() -> Iterator[Case]:
         yield f"lines by {name}", statement, lines | wanted, more | {"ix_audit_page"}
 
 
-CASES = [*_audiences(), *_sessions(), *_others(), *_models(), *_providers(), *_around_providers()]
+def _threads() -> Iterator[Case]:
+    of_thread, number = {"message_pkey", "sqlite_autoindex_message_1"}, {"of_key": _ID}
+    by_key = {"thread_pkey", "sqlite_autoindex_thread_1"}
+    yield "thread", threads.GET, number, by_key
+    paged = {"before_at": _AT, "before_key": _ID}
+    own, page = {"ix_thread_own", "ux_thread_owned"}, {"project_id": "p-7", "limit": 9}
+    yield "threads", threads.page(frozenset()), page, {"ix_thread_page"}
+    yield "further threads", threads.page(frozenset({"before_key"})), page | paged, {"ix_thread_page"}
+    yield "own threads", threads.page(frozenset({"user_id"})), page | {"user_id": "u-7"}, own
+    further = threads.page(frozenset({"user_id", "before_key"}))
+    yield "own further threads", further, page | paged | {"user_id": "u-7"}, own | {"ix_thread_page"}
+    ids = {"project_id": "p-7", "ids": _IDS, "limit": 9}
+    yield "threads of ids", threads.ALL_OF_IDS, ids, {"ix_thread_id", "ux_thread_owned"}
+    yield "own threads of ids", threads.OWN_OF_IDS, ids | {"user_id": "u-7"}, own | {"ix_thread_id"}
+    yield "messages up", threads.READ_UP, number | {"after": 7, "limit": 9}, of_thread
+    yield "messages down", threads.READ_DOWN, number | {"before": 7, "kept_from": 1, "limit": 9}, of_thread
+    yield "messages by id", threads.BY_IDS, number | {"ids": _IDS}, {"ux_message_id"} | of_thread
+    yield "cut", threads.CUT, number | {"kept_from": 1, "skip": 3}, of_thread
+    yield "message after", threads.AFTER, number | {"after": 7}, of_thread
+    yield "message before", threads.BEFORE, number | {"before": 7}, of_thread
+    calls = {"message_call_pkey", "ix_message_call", "message_call_PRIMARY"}
+    yield "calls after", threads.CALLS_AFTER, number | {"cut": 7}, calls
+
+
+CASES = [*_audiences(), *_sessions(), *_others(), *_models(), *_providers(), *_around_providers(), *_threads()]
 
 _FILL = """
 INSERT INTO project (id, created_at) SELECT 'p-' || n, {now} FROM {numbers};
@@ -216,6 +244,12 @@ INSERT INTO project_version (id, project_id, number, session_id, created_at)
     SELECT 'v-' || n, 'p-' || (n % 20), n, 's-' || (n % 300), {now} FROM {numbers};
 INSERT INTO audit (id, at, project_id, session_id, user_id, action, data)
     SELECT 'a-' || n, {now}, 'p-' || (n % 20), 's-' || (n % 300), 'u-' || (n % 9), 'x', '{{}}' FROM {numbers};
+INSERT INTO thread (key, id, project_id, user_id, version, message_seq, message_count, kept_from, created_at,
+        last_activity_at)
+    SELECT 'h-' || n, 'i-' || n, 'p-' || (n % 20), 'u-' || (n % 9), 1, 30, 30, 1, {now}, {now} FROM {numbers};
+INSERT INTO message (thread_key, seq, id, body, checksum, leads)
+    SELECT 'h-' || (n % 100), n, 'm-' || n, '', 0, {false} FROM {numbers};
+INSERT INTO message_call (thread_key, seq, call) SELECT 'h-' || (n % 100), n, 'c-' || n FROM {numbers};
 INSERT INTO idempotency_key (id, body_digest, created_at) SELECT 'k-' || n, '', {now} FROM {numbers};
 """
 

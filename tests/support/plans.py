@@ -34,7 +34,8 @@ def sqlite_plan(connection: sqlite3.Connection, statement: Statement, params: di
     compiled = statement.on(SQLITE)
     rows = connection.execute(f"EXPLAIN QUERY PLAN {compiled.sql}", compiled.bind(dict(params))).fetchall()
     text = "\n".join(row[3] for row in rows)
-    scanned = set(_SCAN.findall(text)) - {"json_each", "CONSTANT", "uses"}  # the last: what a subquery found
+    made = {"uses", "places"}  # what a subquery found
+    scanned = set(_SCAN.findall(text)) - {"json_each", "CONSTANT"} - made
     return Plan(text, scanned, {index or f"{table}_pkey" for table, index, _ in _INDEX.findall(text)})
 
 

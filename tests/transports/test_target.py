@@ -11,6 +11,7 @@ import pytest
 from sessioncast_server.app import holds
 from sessioncast_server.auth.principal import Principal, Scope
 from sessioncast_server.db.errors import UnavailableError
+from sessioncast_server.db.transaction import ReadTx
 from sessioncast_server.problems import Problem
 from sessioncast_server.transports.target import Target, Targets
 from sessioncast_shared.filters import Filter
@@ -33,12 +34,17 @@ class Counted:
         self.reads = 0
         self.error: Exception | None = None
 
-    async def __call__(self, *args: Any) -> Any:
+    async def __call__(self, *args: Any, **more: Any) -> Any:
         """As the database's."""
         self.reads += 1
         if self.error is not None:
             raise self.error
-        return await self._read(*args)
+        return await self._read(*args, **more)
+
+
+def held(tx: ReadTx, project: str, wishes: Filter, owner: str | None, *, last: bool) -> bool:
+    """What a node looks for, threads apart."""
+    return holds(tx, project, wishes)
 
 
 class Desk:
@@ -49,9 +55,7 @@ class Desk:
         self.now = 0.0
         self.counted = Counted(rig.database.read)
         patch.setattr(rig.database, "read", self.counted)
-        self.targets = Targets(
-            rig.database, lambda tx, project, wishes, _: holds(tx, project, wishes), clock=lambda: self.now
-        )
+        self.targets = Targets(rig.database, held, clock=lambda: self.now)
 
     async def check(self, wishes: Filter = ALL, *, by: Principal = ANN, project: str = "p") -> Target:
         """The target."""

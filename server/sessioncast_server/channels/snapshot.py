@@ -50,16 +50,24 @@ class Snapshot:
         return Position(self.epoch, self.offset)
 
 
+Paths = Callable[[ReadTx, str, Audience], list[str]]
+"""What an audience may read of a channel instead of a snapshot that is too large."""
+
+
 class Snapshots:
     """Reads snapshots.
 
     Args:
+        paths: of what only a feature knows where it is; what is left are tasks and their sessions.
         sources: the features that have resources to show: the kind that a filter knows them by, what they are called.
     """
 
-    def __init__(self, sources: Sequence[tuple[Kind, str, Source]], limits: SnapshotLimits) -> None:
+    def __init__(
+        self, sources: Sequence[tuple[Kind, str, Source]], limits: SnapshotLimits, paths: Paths = lambda *_: []
+    ) -> None:
         self._sources = sources
         self._limits = limits
+        self._paths = paths
 
     def read(self, tx: ReadTx, channel: str, audience: Audience) -> Snapshot:
         """Head and state from one snapshot of the database: state = events up to the head, exactly."""
@@ -70,7 +78,8 @@ class Snapshots:
             resources.append(resource)
             size += len(resource)
             if len(resources) > self._limits.resources or size > self._limits.max_bytes:
-                return Snapshot((_too_large(channel, audience),), head.epoch, head.offset)
+                instead = _too_large(channel, audience, self._paths(tx, channel, audience))
+                return Snapshot((instead,), head.epoch, head.offset)
         pages = _pages(resources, self._limits)
         return Snapshot(tuple(b'"resources":[%s]' % b",".join(page) for page in pages), head.epoch, head.offset)
 
@@ -96,9 +105,7 @@ def _pages(resources: Sequence[bytes], limits: SnapshotLimits) -> Iterator[list[
     yield page
 
 
-def _too_large(channel: str, audience: Audience) -> bytes:
-    wishes = audience.filter
-    paths = [f"/v1/tasks/{task}/sessions" for task in wishes.tasks]
-    paths += [f"/v1/projects/{channel}/threads/{thread}/messages" for thread in wishes.threads]
+def _too_large(channel: str, audience: Audience, paths: list[str]) -> bytes:
+    paths = [f"/v1/tasks/{task}/sessions" for task in audience.filter.tasks] + paths
     paths = paths or [f"/v1/projects/{channel}/tasks"]
     return b'"resources":[],"too_large":true,"read":%s' % orjson.dumps(paths)

@@ -156,8 +156,9 @@ def ask(
     if message.parsed()["content"] != line.content:
         raise Problem(422, Code.KEY_REUSED, "This Idempotency-Key was used with another body.")
     reading = newest(tx, thread, terms.messages_max, terms.read_bytes, before=message.seq)
-    if reading.corrupt:
-        set_aside(tx, thread, reading.corrupt, terms)
+    while reading.corrupt:  # what belongs to them goes with them, and older ones come in their place
+        thread = set_aside(tx, thread, reading.corrupt, terms)
+        reading = newest(tx, thread, terms.messages_max, terms.read_bytes, before=message.seq)
     said = [
         Said(value["role"], value["content"], message.seq, datetime.fromisoformat(value["created_at"]))
         for message in reading.messages

@@ -203,7 +203,8 @@ def _known(tx: WriteTx, thread: Thread, items: Sequence[Item], terms: Terms) -> 
     corrupt = [row.seq for row in rows if not intact(thread.key, row.seq, row.body, row.checksum)]
     if corrupt:
         thread = set_aside(tx, thread, corrupt, terms)
-    return thread, {row.id: Message(thread.key, row.seq, row.body) for row in rows if row.seq not in corrupt}
+        rows = tx.all(statements.BY_IDS, of_key=thread.key, ids=ids)  # others may have gone with them
+    return thread, {row.id: Message(thread.key, row.seq, row.body) for row in rows}
 
 
 def _led(tx: WriteTx, thread: Thread, row: Any) -> set[int]:

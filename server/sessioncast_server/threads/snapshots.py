@@ -1,6 +1,7 @@
 """Threads and messages as part of a channel's snapshot."""
 
 from collections.abc import Callable, Iterator
+from urllib.parse import quote
 
 from sessioncast_server.channels.audience import Audience
 from sessioncast_server.db.transaction import ReadTx
@@ -8,6 +9,8 @@ from sessioncast_server.threads.messages import after
 from sessioncast_server.threads.record import Thread
 from sessioncast_server.threads.rules import Owned, Terms
 from sessioncast_server.threads.service import list_threads, shown, threads_of_ids
+
+_PATHS_MAX = 1000
 
 
 class ThreadSnapshots:
@@ -43,6 +46,17 @@ class ThreadSnapshots:
                     left -= 1
                 more = reading.more
                 seq = reading.last(newest_first=False) if more else seq
+
+
+def message_paths(tx: ReadTx, project_id: str, audience: Audience) -> list[str]:
+    """Where the messages of the threads that a filter names are to be read."""
+    if not audience.filter.threads:
+        return []
+    return [
+        f"/v1/projects/{project_id}/threads/{thread.id}/messages"
+        + ("" if audience.owner is not None else f"?user={quote(thread.user_id, safe='')}")
+        for thread in _threads(tx, project_id, audience, _PATHS_MAX)
+    ]
 
 
 def _threads(tx: ReadTx, project_id: str, audience: Audience, limit: int) -> list[Thread]:

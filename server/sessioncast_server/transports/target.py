@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Concatenate, Literal, ParamSpec
+from typing import Concatenate, Literal, ParamSpec, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,8 +31,12 @@ _FOUND_MAX = 1000
 _Key = tuple[str, Filter | str, str | None]
 """What is looked for: a filter in a project, for a user where it names threads; or the project of a task or session."""
 
-Holds = Callable[[ReadTx, str, Filter, str | None], bool]
-"""Whether a project exists and holds every id that a filter names; the threads as this user's, or anybody's (None)."""
+
+class Holds(Protocol):
+    """Whether a project exists and holds every id that a filter names."""
+
+    def __call__(self, tx: ReadTx, project: str, wishes: Filter, owner: str | None, *, last: bool) -> bool:
+        """The threads as this user's, or anybody's for None. `last`: if they are not there, nobody is asked again."""
 
 
 class EventsQuery(BaseModel):
@@ -120,13 +124,14 @@ class Targets:
         reads_all = principal.has(Scope.THREADS_READ_ALL)
         owner = principal.sub if wishes.threads else None
         try:
-            await self._find((project, wishes, owner), self._held, project, wishes, owner)
+            last = owner is None or not reads_all
+            await self._find((project, wishes, owner), self._held, project, wishes, owner, last=last)
         except Problem:
             if owner is None or not reads_all:
                 raise
             # One's own come first: who may read all threads is not shown another's of the same id beside them.
             owner = None
-            await self._find((project, wishes, owner), self._held, project, wishes, owner)
+            await self._find((project, wishes, owner), self._held, project, wishes, owner, last=True)
         return Target(project, Audience(wishes, threads=wishes.whole_project and reads_all, owner=owner))
 
     async def of_task(self, task_id: str, wishes: Filter, principal: Principal) -> Target:
@@ -138,8 +143,8 @@ class Targets:
         project = await self._find(("session", session_id, None), _session_project, session_id)
         return await self.check(project, wishes, principal)
 
-    def _held(self, tx: ReadTx, project: str, wishes: Filter, owner: str | None) -> str:
-        if not self._holds(tx, project, wishes, owner):
+    def _held(self, tx: ReadTx, project: str, wishes: Filter, owner: str | None, *, last: bool) -> str:
+        if not self._holds(tx, project, wishes, owner, last=last):
             raise not_found()
         return project
 

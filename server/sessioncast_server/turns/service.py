@@ -77,7 +77,7 @@ _PLACES = (
     .where(
         _TURN.c.key.in_(select(_TURN.c.key).where(any_of(_TURN.c.id, bindparam("ids", type_=IdList))).scalar_subquery())
     )
-    .subquery()
+    .subquery("places")
 )
 _AHEAD = Statement(select(_PLACES.c.id, _PLACES.c.ahead).where(any_of(_PLACES.c.id, bindparam("ids", type_=IdList))))
 _HELD = Statement(

@@ -25,6 +25,9 @@ Measured, 50 short turns of one thread in turns on two nodes: 2.9 s at 0.25 s be
 
 _SLOWER = 1.5
 
+_RENEWALS_LOST = 3
+"""Renewals without which a place is lost."""
+
 _LISTEN_S = 1.0
 """How often it is looked whether who waits is still there."""
 
@@ -67,6 +70,7 @@ class WaitingRoom:
         self._looker: asyncio.Task[None] | None = None
         self._closed = False
         self._pause_s = look_s
+        self._away: tuple[DatabaseError, float] | None = None
 
     async def wait(
         self, place_id: str, ahead: int, wait_s: float, *, gone: Callable[[], Awaitable[bool]] | None = None
@@ -80,6 +84,7 @@ class WaitingRoom:
 
         Raises:
             Problem: 503, when too many wait, or the node stops.
+            DatabaseError: it has been away for so long that the place is lost, or still is at the end of the wait.
         """
         if self._closed or len(self._waiters) >= self._limit:
             raise Problem(503, Code.UNAVAILABLE, texts.UNAVAILABLE, retry_after=1)
@@ -98,6 +103,7 @@ class WaitingRoom:
                     async with asyncio.timeout(min(left, _LISTEN_S)):
                         await waiter.woken.wait()
                 except TimeoutError:
+                    self._check(lost_s=_RENEWALS_LOST * self._renew_s)
                     if gone is not None and await gone():
                         break
                 if self._closed:
@@ -105,7 +111,14 @@ class WaitingRoom:
         finally:
             self._waiters.discard(waiter)
             self._waiting(len(self._waiters))
+        if waiter.ahead > 0:
+            self._check(lost_s=0)
         return None if waiter.ahead < 0 else waiter.ahead
+
+    def _check(self, *, lost_s: float) -> None:
+        """Go on unless the database has been away for so long."""
+        if self._away is not None and asyncio.get_running_loop().time() - self._away[1] >= lost_s:
+            raise self._away[0]
 
     async def leave(self, place_id: str) -> None:
         """Give up a place that nothing was begun with.
@@ -137,6 +150,7 @@ class WaitingRoom:
     async def _look_for_ever(self) -> None:
         loop = asyncio.get_running_loop()
         renew_at = loop.time() + self._renew_s
+        self._away = None
         while self._waiters:
             try:
                 async with asyncio.timeout(self._pause_s):
@@ -150,9 +164,11 @@ class WaitingRoom:
                 if loop.time() >= renew_at and self._waiters:
                     renew_at = loop.time() + self._renew_s
                     await self._database.write(renew_places, [waiter.place_id for waiter in self._waiters])
+                self._away = None
             except DatabaseError as error:
-                # They wait on, each until its own time is up.
-                _log.warning("turns cannot be looked at", error=str(error))
+                if self._away is None:
+                    _log.warning("turns cannot be looked at", error=str(error))
+                self._away = error, loop.time() if self._away is None else self._away[1]
                 await asyncio.sleep(self._look_s)
         self._looker = None
 
