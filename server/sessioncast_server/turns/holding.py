@@ -1,8 +1,7 @@
 """Turns that this node itself has, while it works in them."""
 
 import asyncio
-import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
@@ -38,9 +37,8 @@ class Holder:
         self._give_up_s = give_up_s
         self._gave_up = gave_up
         self._held: set[str] = set()
-        self._leaving: dict[str, tuple[float, End]] = {}
-        self._woken = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[None] | None = None
+        self._leaving: dict[str, tuple[End, asyncio.Task[None]]] = {}
 
     @property
     def held(self) -> int:
@@ -50,7 +48,8 @@ class Holder:
     def hold(self, place_id: str) -> None:
         """Renew a turn from now on."""
         self._held.add(place_id)
-        self._start()
+        if self._renewing is None:
+            self._renewing = _task(self._renew_for_ever(), "turns held")
 
     def let_go(self, place_id: str) -> None:
         """Renew it no more: it was ended."""
@@ -59,44 +58,51 @@ class Holder:
     def give_up(self, place_id: str, end: End = leave) -> None:
         """End it as soon as the database takes it."""
         self._held.discard(place_id)
-        self._leaving[place_id] = asyncio.get_running_loop().time() + self._give_up_s, end
-        self._woken.set()
-        self._start()
+        # Apart from the renewals, and each for itself: an end may wait for a row, for longer than a lease lasts.
+        self._leaving[place_id] = end, _task(self._give_up_for_ever(place_id, end), "turn given up")
 
     async def close(self) -> None:
         """Stop; what is held lapses, what was given up is tried once more."""
-        task, self._task = self._task, None
-        if task is not None:
+        leaving = dict(self._leaving)
+        tasks = [task for _, task in leaving.values()]
+        if self._renewing is not None:
+            tasks.append(self._renewing)
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        await self._leave()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for place_id, (end, _) in leaving.items():
+            if place_id in self._leaving:
+                await self._end(place_id, end)
 
-    def _start(self) -> None:
-        if self._task is None:
-            # With a context of its own: its log lines are not of the request that began it.
-            self._task = asyncio.create_task(self._hold_for_ever(), name="turns held", context=Context())
-
-    async def _hold_for_ever(self) -> None:
-        while self._held or self._leaving:
-            self._woken.clear()
-            await self._leave()
+    async def _renew_for_ever(self) -> None:
+        while self._held:
             try:
-                if self._held:
-                    await self._database.write(renew_turns, sorted(self._held))
+                await self._database.write(renew_turns, sorted(self._held))
             except DatabaseError as error:
                 _log.warning("turns cannot be kept", error=str(error))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._renew_s):
-                    await self._woken.wait()
-        self._task = None
+            await asyncio.sleep(self._renew_s)
+        self._renewing = None
 
-    async def _leave(self) -> None:
-        now = asyncio.get_running_loop().time()
-        for place_id, (until, end) in tuple(self._leaving.items()):
-            if now < until:
-                try:
-                    self._gave_up((await self._database.write(end, place_id)).value)
-                except (DatabaseError, Problem) as error:
-                    _log.warning("a turn cannot be given up", error=str(error))
-                    continue
-            self._leaving.pop(place_id, None)
+    async def _give_up_for_ever(self, place_id: str, end: End) -> None:
+        clock = asyncio.get_running_loop().time
+        until = clock() + self._give_up_s
+        while clock() < until:
+            if await self._end(place_id, end):
+                return
+            await asyncio.sleep(self._renew_s)
+        del self._leaving[place_id]
+
+    async def _end(self, place_id: str, end: End) -> bool:
+        try:
+            value = (await self._database.write(end, place_id)).value
+        except (DatabaseError, Problem) as error:
+            _log.warning("a turn cannot be given up", error=str(error))
+            return False
+        self._leaving.pop(place_id, None)
+        self._gave_up(value)
+        return True
+
+
+def _task(work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
+    # With a context of its own: its log lines are not of the request that began it.
+    return asyncio.create_task(work, name=name, context=Context())
