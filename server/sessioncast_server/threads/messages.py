@@ -68,8 +68,8 @@ def prune(tx: WriteTx, thread: Thread, terms: Terms) -> tuple[Thread, int]:
         return thread, 0
     later = _units(tx, thread, _led(tx, thread, cut), cut=cut.seq)
     first = thread.kept_from
-    count = tx.count(statements.REMOVE_UPTO, of_key=thread.key, upto=cut.seq)
-    tx.run(statements.REMOVE_CALLS_UPTO, of_key=thread.key, upto=cut.seq)
+    count = tx.count(statements.REMOVE_UPTO, of_key=thread.key, since=thread.kept_from, upto=cut.seq)
+    tx.run(statements.REMOVE_CALLS_UPTO, of_key=thread.key, since=thread.kept_from, upto=cut.seq)
     count += _remove(tx, thread, later)
     thread = replace(
         thread, version=thread.version + 1, message_count=max(0, thread.message_count - count), kept_from=cut.seq + 1
@@ -84,8 +84,8 @@ def clear(tx: WriteTx, thread: Thread, terms: Terms) -> Thread:
     """A locked thread without its messages."""
     if thread.message_count == 0:
         return thread
-    count = tx.count(statements.REMOVE_UPTO, of_key=thread.key, upto=thread.message_seq)
-    tx.run(statements.REMOVE_CALLS_UPTO, of_key=thread.key, upto=thread.message_seq)
+    count = tx.count(statements.REMOVE_UPTO, of_key=thread.key, since=thread.kept_from, upto=thread.message_seq)
+    tx.run(statements.REMOVE_CALLS_UPTO, of_key=thread.key, since=thread.kept_from, upto=thread.message_seq)
     gone = [[thread.kept_from, thread.message_seq]]
     thread = replace(
         thread,

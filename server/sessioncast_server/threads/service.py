@@ -109,8 +109,8 @@ def remove(tx: WriteTx, thread: Thread, terms: Terms, *, reason: str) -> None:
     """Delete a locked thread with all that was ever in it."""
     end_queues(tx, [turn_of(thread.key)])
     # All of them, whatever the thread's row says: this is the way out of a damaged one.
-    tx.run(statements.REMOVE_CALLS_UPTO, of_key=thread.key, upto=_SEQ_END)
-    tx.run(statements.REMOVE_UPTO, of_key=thread.key, upto=_SEQ_END)
+    tx.run(statements.REMOVE_CALLS_UPTO, of_key=thread.key, since=0, upto=_SEQ_END)
+    tx.run(statements.REMOVE_UPTO, of_key=thread.key, since=0, upto=_SEQ_END)
     tx.run(statements.FORGET_ASIDE, of_key=thread.key)
     tx.run(statements.DELETE, of_key=thread.key)
     tell(tx, EventType.THREAD_DELETED, replace(thread, version=thread.version + 1), terms, reason=reason)

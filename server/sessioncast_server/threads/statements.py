@@ -101,7 +101,10 @@ BY_IDS = Statement(
 BY_SEQ = Statement(select(*_READ, _MESSAGE.c.leads).where(_OF_THREAD, _MESSAGE.c.seq == _number("of_seq")))
 ADD = Statement(insert(_MESSAGE))
 REMOVE = Statement(delete(_MESSAGE).where(_OF_THREAD, _MESSAGE.c.seq == _number("of_seq")))
-REMOVE_UPTO = Statement(delete(_MESSAGE).where(_OF_THREAD, _MESSAGE.c.seq <= _number("upto")))
+# From where anything is left: PostgreSQL would step over all that went before and is not cleaned away yet.
+REMOVE_UPTO = Statement(
+    delete(_MESSAGE).where(_OF_THREAD, _MESSAGE.c.seq >= _number("since"), _MESSAGE.c.seq <= _number("upto"))
+)
 
 CUT = Statement(
     select(_MESSAGE.c.seq, _MESSAGE.c.leads)
@@ -143,7 +146,9 @@ CALLS_AFTER = Statement(
 """Calls of the messages that would stay, and whether a message that goes has them too."""
 ADD_CALL = Statement(insert(_CALL))
 REMOVE_CALLS = Statement(delete(_CALL).where(_CALLS, _CALL.c.seq == _number("of_seq")))
-REMOVE_CALLS_UPTO = Statement(delete(_CALL).where(_CALLS, _CALL.c.seq <= _number("upto")))
+REMOVE_CALLS_UPTO = Statement(
+    delete(_CALL).where(_CALLS, _CALL.c.seq >= _number("since"), _CALL.c.seq <= _number("upto"))
+)
 
 SET_ASIDE = Statement(insert(_QUARANTINE))
 FORGET_ASIDE = Statement(delete(_QUARANTINE).where(_QUARANTINE.c.thread_key == bindparam("of_key")))
