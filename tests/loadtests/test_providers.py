@@ -1,35 +1,13 @@
 """The benchmark of provider sessions works, and both servers add up the same."""
 
-import asyncio
-import json
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from providers import totals
+from support.loading import figures_of
 
-ROOT = Path(__file__).parents[2]
 OPERATIONS = {"end", "open", "open ×4", "task", "session", "milestone", "project"}
-
-
-async def run(tmp_path: Path, *options: str) -> tuple[dict[str, Any], str]:
-    """Figures, and what was printed."""
-    report = tmp_path / "figures.json"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        ROOT / "loadtests" / "providers.py",
-        *options,
-        "--json",
-        str(report),
-        cwd=tmp_path,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    printed, _ = await process.communicate()
-    assert process.returncode == 0, printed.decode()
-    return json.loads(report.read_text()), printed.decode()
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
@@ -38,7 +16,7 @@ async def test_a_short_run_measures_both_servers(tmp_path: Path, database: str, 
     options = ["--count", "250", "--clients", "4", "--rounds", "1", "--seconds", "0.2", "--database", database]
     if database == "postgresql":
         options += ["--postgres-url", request.getfixturevalue("postgres").url]
-    figures, printed = await run(tmp_path, *options)
+    figures, printed = await figures_of("providers.py", tmp_path, *options)
     measured = {(row["side"], row["operation"]) for row in figures[database]["figures"] if row["count"] > 0}
     assert measured == {(side, name) for side in ("sessioncast", "fastapi+sqlmodel") for name in OPERATIONS}
     assert set(figures[database]["found"]) == OPERATIONS

@@ -1,8 +1,5 @@
 """The replay with and without resume works, counts what the provider charges, and owns up when nothing is saved."""
 
-import asyncio
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +8,8 @@ import pytest
 from resuming.history import updates
 from resuming.savings import AIMS
 from support.fakeprovider import CACHED_USD, FULL_USD, WRITTEN_USD
+from support.loading import figures_of
 
-ROOT = Path(__file__).parents[2]
 _SEED = 7
 _TOKENS = 60_000
 _BUILT = 65_000
@@ -26,24 +23,10 @@ _SMALL = (
 
 async def run(tmp_path: Path, *options: str) -> tuple[dict[str, Any], dict[str, float], str]:
     """The figures of the only round, their medians, and what was printed."""
-    report = tmp_path / "figures.json"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        ROOT / "loadtests" / "resume_saved.py",
-        *_SMALL,
-        *options,
-        "--json",
-        str(report),
-        cwd=tmp_path,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    printed, _ = await process.communicate()
-    assert process.returncode == 0, printed.decode()
-    figures = json.loads(report.read_text())
+    figures, printed = await figures_of("resume_saved.py", tmp_path, *_SMALL, *options)
     (made,) = figures["rounds"]
     assert figures["told_usd"] == pytest.approx(made["reckoned_usd"]), "the server's metrics say otherwise"
-    return made, figures["medians"][str(_TOKENS)], printed.decode()
+    return made, figures["medians"][str(_TOKENS)], printed
 
 
 def charged_afresh() -> float:

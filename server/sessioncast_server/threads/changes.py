@@ -79,7 +79,6 @@ def begin(tx: WriteTx, place_id: str, name: Owned, lease_s: float, terms: Terms)
     thread, _ = open_thread(tx, name, terms)
     place = begin_run(tx, thread, place_id, terms, lease_s=lease_s)
     if place is not None:
-        # The thread may have been made: that is told, though its turn has not come.
         return waiting_answer(place)
     return Answer(201, _run(name, place_id, lease_s), note=told(tx))
 
