@@ -60,7 +60,7 @@ class Postgres(Program):
             "unix_socket_directories": "",
             "fsync": "on" if self._fsync else "off",
             "full_page_writes": "on" if self._fsync else "off",
-            "max_connections": 100,
+            "max_connections": 400,  # a test may run three nodes, each with its pool, beside those of fixtures
             "shared_buffers": "32MB",
             "timezone": "Asia/Kathmandu",  # 5:45 off: code that relies on the server's time zone must not pass
         }
