@@ -40,13 +40,13 @@ from sessioncast.errors import (
     Unauthenticated,
     Unavailable,
 )
-from sessioncast.items import Delta, Item, Opened, OtherResource, Resync, Snapshot, StreamState
 from sessioncast.iteration import Iteration
 from sessioncast.keep_fresh import KeepFresh
 from sessioncast.limits import Limits
 from sessioncast.messages import NewMessage
 from sessioncast.resumable import Attempt, Baseline, Resumable, ResumeWaits
-from sessioncast.subscription import Subscription
+from sessioncast.streams.items import Delta, Item, Opened, OtherResource, Resync, Snapshot, StreamState
+from sessioncast.streams.subscription import Subscription
 from sessioncast.sync import SyncClient
 from sessioncast.threadrun import Run
 from sessioncast.use import Use

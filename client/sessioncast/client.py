@@ -12,7 +12,6 @@ from sessioncast.afterwards import Afterwards
 from sessioncast.calling import Function
 from sessioncast.flags import Flags
 from sessioncast.identity import project_of, user_of
-from sessioncast.items import StreamState
 from sessioncast.iteration import Iteration
 from sessioncast.keep_fresh import KeepFresh
 from sessioncast.limits import Limits
@@ -22,10 +21,11 @@ from sessioncast.providers import Fingerprint, Providers
 from sessioncast.resumable import Baseline, Resumable, ResumeWaits
 from sessioncast.sender import OnRetry, Sender
 from sessioncast.sessions import Sessions
-from sessioncast.subscription import Stream, Subscription
+from sessioncast.streams.items import StreamState
+from sessioncast.streams.subscription import Stream, Subscription
+from sessioncast.streams.tracker import SnapshotWish, Tracker
 from sessioncast.tasks import Tasks
 from sessioncast.threads import Threads
-from sessioncast.tracker import SnapshotWish, Tracker
 from sessioncast.versions import Versions
 from sessioncast_shared.events import Kind
 from sessioncast_shared.filters import Filter
@@ -114,10 +114,10 @@ class Client:
 
         async def open_stream(resume: str | None, wish: SnapshotWish) -> Stream:
             if transport == "sse":
-                from sessioncast.stream_sse import open_sse  # noqa: PLC0415  only what is used is loaded
+                from sessioncast.streams.eventstream import open_sse  # noqa: PLC0415  only what is used is loaded
 
                 return await open_sse(self._transport, path, wanted, position=resume, snapshot=wish)
-            from sessioncast.stream_ws import open_websocket  # noqa: PLC0415  the same
+            from sessioncast.streams.websocket import open_websocket  # noqa: PLC0415  the same
 
             return await open_websocket(self._transport, project, wanted, position=resume, snapshot=wish)
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from sessioncast import Client, Delta, Event, Item, Limits, Opened, ProtocolError, Subscription
-from sessioncast.frames import Events, Ready, ResyncNotice, SnapshotPage
-from sessioncast.tracker import Tracker
+from sessioncast.streams.frames import Events, Ready, ResyncNotice, SnapshotPage
+from sessioncast.streams.tracker import Tracker
 from support.scripted import ScriptedServer, ScriptedSockets, Streamed, Talk
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)

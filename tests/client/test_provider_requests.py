@@ -7,9 +7,9 @@ import pytest
 
 import sessioncast
 from sessioncast import Client, Limits, OtherResource, ProviderSession, ResumeFailed, Snapshot, Usage
-from sessioncast.frames import SnapshotPage
 from sessioncast.problems import problem_error
-from sessioncast.tracker import Tracker
+from sessioncast.streams.frames import SnapshotPage
+from sessioncast.streams.tracker import Tracker
 from support.samples import AT, SESSION
 from support.scripted import Reply, ScriptedServer
 

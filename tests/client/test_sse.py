@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessioncast.sse import EventTooLongError, ServerSentEvent, SSEParser
+from sessioncast.streams.sse import EventTooLongError, ServerSentEvent, SSEParser
 
 
 def _event(data: str, type_: str = "message", id_: str = "") -> ServerSentEvent:

@@ -11,8 +11,8 @@ import pytest
 
 import sessioncast
 from sessioncast import Client, Event, Limits, Opened, Snapshot, StreamState, Subscription
-from sessioncast.stream_sse import SSEStream, open_sse
-from sessioncast.tracker import SnapshotWish, Tracker
+from sessioncast.streams.eventstream import SSEStream, open_sse
+from sessioncast.streams.tracker import SnapshotWish, Tracker
 from sessioncast.transport import Transport
 from sessioncast_shared.filters import Filter
 from support.scripted import Lost, Reply, ScriptedServer, Streamed

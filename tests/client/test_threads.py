@@ -19,8 +19,8 @@ from sessioncast import (
     SessionBeingModified,
     Snapshot,
 )
-from sessioncast.items import Item
-from sessioncast.subscription import Subscription
+from sessioncast.streams.items import Item
+from sessioncast.streams.subscription import Subscription
 from sessioncast_server.db.migrate import migrate
 from support.node import NodeProcess
 from support.ports import free_port

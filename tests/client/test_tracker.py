@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from sessioncast import Event, Opened, ProtocolError, Resync, Snapshot, Task
-from sessioncast.frames import Events, Frame, Moved, Ready, ResyncNotice, SnapshotPage
-from sessioncast.tracker import SnapshotWish, Tracker
+from sessioncast.streams.frames import Events, Frame, Moved, Ready, ResyncNotice, SnapshotPage
+from sessioncast.streams.tracker import SnapshotWish, Tracker
 from sessioncast_shared.threads import Message, Thread
 
 TASK = {

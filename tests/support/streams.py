@@ -11,7 +11,7 @@ import httpx2
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from sessioncast.sse import SSEParser
+from sessioncast.streams.sse import SSEParser
 from support.waiting import until
 
 Kind = Literal["sse", "websocket"]

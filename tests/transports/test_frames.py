@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sessioncast.sse import SSEParser
+from sessioncast.streams.sse import SSEParser
 from sessioncast_server.broker.base import Route
 from sessioncast_server.channels.framing import Opening
 from sessioncast_server.channels.log import Entry

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sessioncast.decode import validated
-from sessioncast.items import Item, Snapshot
+from sessioncast.streams.items import Item, Snapshot
 from sessioncast_shared.events import Event, EventType
 from sessioncast_shared.resources import Session, Task
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 
 from sessioncast.decode import validated
 from sessioncast.errors import ConnectionLost, NotFound
-from sessioncast.items import Item, Snapshot
+from sessioncast.streams.items import Item, Snapshot
 from sessioncast_shared.events import Event, EventType
 from sessioncast_shared.resources import OutputChunk, OutputRange
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from sessioncast.cli.board import Board, model_of, phase_of
 from sessioncast.cli.connect import say
-from sessioncast.items import StreamState
+from sessioncast.streams.items import StreamState
 from sessioncast_shared.resources import OutputChunk
 
 _STYLES = {"completed": "green", "failed": "red", "cancelled": "yellow", "running": "cyan", "working": "cyan"}

@@ -13,8 +13,8 @@ from sessioncast.cli.output import OutputFollower
 from sessioncast.cli.screen import Screen, make_screen, silence_stdout
 from sessioncast.client import Client
 from sessioncast.errors import SessioncastError
-from sessioncast.items import Item, Opened, Resync
-from sessioncast.subscription import Subscription
+from sessioncast.streams.items import Item, Opened, Resync
+from sessioncast.streams.subscription import Subscription
 from sessioncast_shared.events import Kind
 from sessioncast_shared.filters import BadFilterError
 from sessioncast_shared.resources import OutputChunk

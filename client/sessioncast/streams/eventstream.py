@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 from sessioncast.errors import ConnectionLost, ProtocolError
-from sessioncast.frames import Events, Frame, Goodbye, Moved, control_frame
-from sessioncast.sse import EventTooLongError, ServerSentEvent, SSEParser
-from sessioncast.tracker import SnapshotWish
+from sessioncast.streams.frames import Events, Frame, Goodbye, Moved, control_frame
+from sessioncast.streams.sse import EventTooLongError, ServerSentEvent, SSEParser
+from sessioncast.streams.tracker import SnapshotWish
 from sessioncast.transport import ByteStream, Transport
 from sessioncast_shared.filters import Filter
 

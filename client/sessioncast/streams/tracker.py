@@ -6,8 +6,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from sessioncast.decode import validated
 from sessioncast.errors import ProtocolError
-from sessioncast.frames import Events, Frame, Goodbye, Moved, Ready, ResyncNotice, SnapshotPage
-from sessioncast.items import Delta, Item, Opened, OpenState, OtherResource, Resync, Shown, Snapshot
+from sessioncast.streams.frames import Events, Frame, Goodbye, Moved, Ready, ResyncNotice, SnapshotPage
+from sessioncast.streams.items import Delta, Item, Opened, OpenState, OtherResource, Resync, Shown, Snapshot
 from sessioncast_shared.events import MESSAGE_DELTA, Event
 from sessioncast_shared.position import BadPositionError, Position
 from sessioncast_shared.providers import ProviderSession

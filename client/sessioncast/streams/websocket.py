@@ -11,9 +11,9 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from sessioncast.answer import problem_of
 from sessioncast.errors import ConnectionLost, ProblemError, ProtocolError
-from sessioncast.frames import Frame, control_frame
 from sessioncast.problems import problem_error
-from sessioncast.tracker import SnapshotWish
+from sessioncast.streams.frames import Frame, control_frame
+from sessioncast.streams.tracker import SnapshotWish
 from sessioncast.transport import Transport
 from sessioncast_shared.codes import Close, Code
 from sessioncast_shared.filters import Filter

@@ -8,10 +8,10 @@ from typing import Protocol, Self
 
 from sessioncast.backoff import Backoff
 from sessioncast.errors import ConnectionLost, ProblemError
-from sessioncast.frames import Frame, Goodbye, Ready
-from sessioncast.items import Item, StreamState
 from sessioncast.limits import Limits
-from sessioncast.tracker import SnapshotWish, Step, Tracker
+from sessioncast.streams.frames import Frame, Goodbye, Ready
+from sessioncast.streams.items import Item, StreamState
+from sessioncast.streams.tracker import SnapshotWish, Step, Tracker
 
 
 class Stream(Protocol):

@@ -1,0 +1,1 @@
+"""Subscriptions and what carries them: frames, positions, transports."""
