@@ -76,6 +76,7 @@ from sessioncast_server.threads.snapshots import message_paths
 from sessioncast_server.transports.conversation import WebSocketParts
 from sessioncast_server.transports.events import EventsApi
 from sessioncast_server.transports.poll import Poll, PollLimits
+from sessioncast_server.transports.push import Push
 from sessioncast_server.transports.target import Targets
 from sessioncast_server.transports.websocket import WebSocketApi
 from sessioncast_server.versions.api import VersionsApi
@@ -131,8 +132,15 @@ class Application:
         self._targets = Targets(self.database, self._holds)
         self.admission = make_admission(settings, self.metrics)
         self._outlet_terms = outlet_terms(settings)
+        self._push = self._make_push()
         parts = WebSocketParts(
-            self.hub, self._targets, self._authenticator, self.metrics, websocket_limits(settings), self._outlet_terms
+            self.hub,
+            self._targets,
+            self._authenticator,
+            self.metrics,
+            websocket_limits(settings),
+            self._outlet_terms,
+            self._push,
         )
         self._sockets = WebSocketApi(parts, self.admission)
         self._poll = Poll(
@@ -141,6 +149,7 @@ class Application:
             snapshots,
             self.hub,
             PollLimits(settings.poll_wait_max_s, settings.replay_max_events, settings.replay_max_bytes),
+            pushes=self._push.on,
         )
         self._reader = Reader(self.database, wait_s=settings.min_position_wait_s)
         self._lookups = make_lookups(settings, self.hub, self._reader, self.metrics)
@@ -192,6 +201,7 @@ class Application:
             asyncio.create_task(endlessly(self._sockets.look_after), name="sockets"),
             asyncio.create_task(endlessly(lambda: watch_size(self.metrics, self._size)), name="size"),
             asyncio.create_task(endlessly(self.flags.run_for_ever), name="flags"),
+            asyncio.create_task(endlessly(self._push.run_for_ever), name="push"),
             asyncio.create_task(endlessly(keeper.run_for_ever), name="leases"),
             asyncio.create_task(endlessly(self._threads.clean_daily), name="thread cleanup"),
             asyncio.create_task(self._settle(), name="settling"),
@@ -227,7 +237,15 @@ class Application:
         settings, database = self._settings, self.database
         mutator = Mutator(database, ttl_s=settings.idempotency_ttl_s, count=self._count_mutation)
         reader = self._reader
-        events = EventsApi(self.hub, self._poll, self._targets, self.admission, self.metrics, terms=self._outlet_terms)
+        events = EventsApi(
+            self.hub,
+            self._poll,
+            self._targets,
+            self.admission,
+            self.metrics,
+            terms=self._outlet_terms,
+            push=self._push,
+        )
         meter = self._meter
         table = [
             *ProjectsApi(mutator, reader).endpoints(),
@@ -265,6 +283,17 @@ class Application:
         ]
         described = openapi.document(table, title="sessioncast", version=version("sessioncast"))
         return [*table, *openapi.pages(described)]
+
+    def _make_push(self) -> Push:
+        flags = self.flags
+        push = Push(
+            self.hub,
+            self.metrics,
+            decided=lambda: flags.decided(Flag.PUSH),
+            enabled=lambda project: flags.enabled(Flag.PUSH, project),
+        )
+        flags.listen(Flag.PUSH, push.changed)
+        return push
 
     def _terms(self) -> Terms:
         flags, locking = self.flags, Flag.PESSIMISTIC_LOCKING

@@ -35,6 +35,7 @@ class Code(StrEnum):
     CREATE_FAILED = "create_failed"
     UNAVAILABLE = "unavailable"
     COMMIT_UNKNOWN = "commit_unknown"
+    PUSH_DISABLED = "push_disabled"
     UNEXPECTED = "unexpected"
 
 

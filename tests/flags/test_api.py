@@ -13,7 +13,7 @@ from support.waiting import wait_until
 
 EVERY = "/v1/admin/flags"
 FLAG = f"{EVERY}/session_resume_enabled"
-NAMES = ["pessimistic_locking_enabled", "session_resume_enabled", "single_session_enabled"]
+NAMES = ["pessimistic_locking_enabled", "push_enabled", "session_resume_enabled", "single_session_enabled"]
 
 
 def put(api: Api, body: Any, path: str = FLAG, **headers: str) -> httpx2.Response:

@@ -37,7 +37,7 @@ async def test_switching_works_as_written(node_factory: NodeFactory) -> None:
     node = await node_factory()
     text = BLOCKS["sh"].replace("http://127.0.0.1:8080", node.url)
     printed = await _run("bash", "-eu", "-c", text)
-    assert re.findall(r'"state":"(\w+)"', printed) == ["on", "on", "on", "on", "off", "percentage", "on"]
+    assert re.findall(r'"state":"(\w+)"', printed) == ["on", "on", "on", "on", "on", "off", "percentage", "on"]
     assert '"updated_by":"local"' in printed
 
 

@@ -19,6 +19,7 @@ def test_flags_are_these() -> None:
         "single_session_enabled",
         "pessimistic_locking_enabled",
         "session_resume_enabled",
+        "push_enabled",
     }
 
 
@@ -30,6 +31,7 @@ def test_flags_are_these() -> None:
         (Flag.SINGLE_SESSION, "a" * 63, 9156),
         (Flag.PESSIMISTIC_LOCKING, "demo", 1585),
         (Flag.SESSION_RESUME, "demo", 7941),
+        (Flag.PUSH, "demo", 6337),
     ],
 )
 def test_buckets_are_for_ever(flag: Flag, project: str, bucket: int) -> None:

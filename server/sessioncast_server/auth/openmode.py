@@ -14,7 +14,7 @@ from sessioncast_shared.codes import Code
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
-_EXPOSED = ("X-Position", "ETag", "X-Request-Id", "Retry-After", "Location")
+_EXPOSED = ("X-Position", "ETag", "X-Request-Id", "Retry-After", "Location", "X-Push")
 _ALLOWED_HEADERS = (
     "Authorization",
     "Content-Type",

@@ -232,6 +232,24 @@ class Hub:
             if count % _PORTION == 0:
                 await asyncio.sleep(0)
 
+    async def end_streams(self, of: Callable[[str], bool], reason: str) -> int:
+        """Say goodbye to the streams of the channels that `of` names; how many there were.
+
+        `of` is asked for each stream when it is its turn: who changes its mind meanwhile ends no more. It ends the
+        streams that are there when it is called; who joins later must be looked at by who lets it join.
+        """
+        asked = ended = 0
+        for channel in list(self._channels.values()):
+            for subscriber in tuple(channel.subscribers):
+                asked += 1
+                if asked % _PORTION == 0:
+                    await asyncio.sleep(0)
+                if not of(channel.name):
+                    break
+                subscriber.end(reason)
+                ended += 1
+        return ended
+
     async def close(self) -> None:
         """Stop. Streams were drained before."""
         for task in list(self._tasks):

@@ -19,6 +19,7 @@ class Flag(StrEnum):
     SINGLE_SESSION = "single_session_enabled"
     PESSIMISTIC_LOCKING = "pessimistic_locking_enabled"
     SESSION_RESUME = "session_resume_enabled"
+    PUSH = "push_enabled"
 
 
 @dataclass(frozen=True, slots=True)

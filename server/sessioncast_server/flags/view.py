@@ -1,6 +1,7 @@
 """What this node knows of the flags, for whoever has no transaction to ask in."""
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -27,6 +28,7 @@ class FlagView:
         self._known = {flag: FlagState(flag, SHIPPED) for flag in Flag}
         self._away = False
         self._looking = asyncio.Lock()
+        self._listeners: list[tuple[Flag, Callable[[], None]]] = []
 
     def state(self, flag: Flag) -> FlagState:
         """How a flag is set."""
@@ -44,6 +46,14 @@ class FlagView:
         """Whether a flag is on, where that is the same for all projects; None where it depends on the project."""
         return {0.0: False, 100.0: True}.get(self.percentage(flag))
 
+    def listen(self, flag: Flag, changed: Callable[[], None]) -> None:
+        """Have `changed` called whenever this node learns that a flag is on for another share of projects.
+
+        It is called after the view knows, in the same turn of the loop: what asks the view from then on is told the
+        new, and what was done under the old is there to be found. It must neither wait nor raise.
+        """
+        self._listeners.append((flag, changed))
+
     async def refresh(self) -> None:
         """Look now. While the database is away what was known stays known."""
         # One look at a time: of two that overlap, the one that began first could end last and bring back the old.
@@ -55,8 +65,11 @@ class FlagView:
                     _log.warning("flags cannot be read; they stay as they were last seen", error=str(error))
                 self._away = True
                 return
-            self._known = {state.flag: state for state in states}
+            before, self._known = self._known, {state.flag: state for state in states}
             self._away = False
+            for flag, changed in self._listeners:
+                if before[flag].percentage != self._known[flag].percentage:
+                    changed()
 
     async def run_for_ever(self) -> None:
         """Look again and again; run it as a task and cancel it."""

@@ -51,7 +51,9 @@ class Metrics:
         self.gaps_healed = counter("gaps_healed", "Missing events read from the log.")
         self.epoch_rotations = counter("epoch_rotations", "Channels whose log was found to have gone back.")
         self.subscribers = gauge("subscribers", "Open subscriptions.", "transport")
-        self.streams_refused = counter("streams_refused", "Streams refused, by whose bound was reached.", "reason")
+        self.streams_refused = counter(
+            "streams_refused", "Streams refused, by whose bound was reached, or `push_disabled`.", "reason"
+        )
         self.streams_opening = gauge("streams_opening", "Streams waiting to be opened.")
         self.deliveries = counter("deliveries", "Events handed to subscribers, times the subscribers.")
         self.resyncs = counter(
@@ -71,6 +73,7 @@ class Metrics:
         self.lock_contention = counter("lock_contention", "Starts that met others at their task.", "strategy")
         self.lock_timeouts = counter("lock_timeouts", "Starts given up because others were in the way.", "strategy")
         self.flag_changes = counter("flag_changes", "Changes of flags made through this node.", "flag")
+        self.push_ended = counter("push_ended", "Streams ended because push was switched off for their project.")
         self.pool_connections = gauge("pool_connections", "Connections to the store.", "pool", "state")
         self.pool_wait_seconds = histogram(
             "pool_wait_seconds", "How long calls waited for one of a pool's connections.", _SECONDS, "pool"

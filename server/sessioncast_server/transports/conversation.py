@@ -16,6 +16,7 @@ from sessioncast_server.observe.metrics import Metrics
 from sessioncast_server.problems import Problem, problem_of
 from sessioncast_server.transports.admission import Ticket, TooManyError
 from sessioncast_server.transports.outlet import OutletTerms
+from sessioncast_server.transports.push import PUSH_DISABLED, Push, push_disabled
 from sessioncast_server.transports.target import Targets, read_filter, read_wish
 from sessioncast_server.transports.wsframes import (
     Auth,
@@ -26,6 +27,7 @@ from sessioncast_server.transports.wsframes import (
     frame,
     read_frame,
     ref_of,
+    refusal,
 )
 from sessioncast_shared.codes import Code
 
@@ -54,6 +56,7 @@ class WebSocketParts:
     metrics: Metrics
     limits: WebSocketLimits
     terms: OutletTerms
+    push: Push
 
 
 class SubscriptionSink(Sink, Protocol):
@@ -124,7 +127,7 @@ class Conversation:
 
     def _refuse(self, error: Exception, ref: Any) -> None:
         problem = problem_to_tell(_FULL if isinstance(error, FullError | TooManyError) else error)
-        self._line.reply(frame("error", code=problem.code, detail=problem.detail, ref=ref, **problem.fields))
+        self._line.reply(refusal(problem, ref))
 
     async def _handle(self, said: ClientFrame) -> None:
         match said:
@@ -180,6 +183,7 @@ class Conversation:
         ticket = self._ticket.another() if self._subscriptions else None
         try:
             target = await self._parts.targets.check(said.project, wishes, self.principal)
+            self._parts.push.require(target.channel)
             sink, framing = self._line.sink(key, said.ref)
             subscriber = await self._parts.hub.join(target.channel, target.audience, framing, sink, wish)
         except BaseException:
@@ -191,6 +195,8 @@ class Conversation:
             self._subscriptions[key] = subscriber
             self._parts.metrics.subscribers.labels("websocket").inc()
             subscriber.when_left = _Leaving(self, key, ticket)
+            if not self._parts.push.on(target.channel):
+                subscriber.end(PUSH_DISABLED)  # switched off while this one was opened: nobody else would end it
             return
         # Nobody would let go of it: the others were let go of while this one was opened.
         subscriber.leave()
@@ -224,6 +230,16 @@ class _Leaving:
         self._conversation.forget(self._key)
         if self._ticket is not None:
             self._ticket.release()
+
+
+def farewell(key: str, ref: Any, *, opened: bool) -> bytes:
+    """The frame for a subscription that is ended because push was switched off; the connection goes on.
+
+    Who was not answered yet is refused: it may not know the key.
+    """
+    if opened:
+        return frame("unsubscribed", key=key, reason=PUSH_DISABLED)
+    return refusal(push_disabled(), ref)
 
 
 def problem_to_tell(error: Exception) -> Problem:

@@ -21,6 +21,7 @@ from sessioncast_server.problems import Problem
 from sessioncast_server.transports.admission import Admission, Ticket, TooManyError, address_of
 from sessioncast_server.transports.outlet import OutletTerms
 from sessioncast_server.transports.poll import Poll
+from sessioncast_server.transports.push import PUSH_DISABLED, Push
 from sessioncast_server.transports.sse import SseSink
 from sessioncast_server.transports.sseresponse import SseResponse
 from sessioncast_server.transports.ssestream import SseStream
@@ -39,7 +40,7 @@ _WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
 
 class PollAnswer(BaseModel):
-    """What a poll is answered."""
+    """What a poll is answered. The header `X-Push` is `on` or `off`: whether a stream would be had instead."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -56,10 +57,19 @@ class EventsApi:
     Args:
         admission: bounds streams, and polls that wait; paces the opening of both.
         terms: of all streams.
+        push: which projects may be pushed to.
     """
 
     def __init__(
-        self, hub: Hub, poll: Poll, targets: Targets, admission: Admission, metrics: Metrics, *, terms: OutletTerms
+        self,
+        hub: Hub,
+        poll: Poll,
+        targets: Targets,
+        admission: Admission,
+        metrics: Metrics,
+        *,
+        terms: OutletTerms,
+        push: Push,
     ) -> None:
         self._hub = hub
         self._admission = admission
@@ -67,6 +77,7 @@ class EventsApi:
         self._targets = targets
         self._metrics = metrics
         self._terms = terms
+        self._push = push
 
     def endpoints(self) -> list[Endpoint]:
         """The endpoint table."""
@@ -130,6 +141,7 @@ class EventsApi:
         try:
             await self._admission.enter()
             target = await find()
+            self._push.require(target.channel)
         except (TooManyError, DatabaseError):
             ticket.release()
             return refused
@@ -141,6 +153,8 @@ class EventsApi:
     async def _answer(self, call: Call, find: Find, wish: Wish) -> Response:
         """A poll. One that may wait holds a place meanwhile, as a stream does; one that may not is a read."""
         wait_s, condition = call.query.wait, call.request.headers.get("if-none-match")
+        if wait_s and not self._push.everywhere and not self._push.on((await find()).channel):
+            wait_s = 0  # it is not to wait, so it needs no place
         if wait_s == 0:
             answer = await self._poll.answer(await find(), wish, wait_s=0, condition=condition)
             return answer.response(call.request_id)
@@ -187,6 +201,8 @@ class EventsApi:
         subscriber.when_left = _Place(self._metrics, ticket, timer)
         if sink.ended:
             subscriber.leave()  # the client left meanwhile
+        elif not self._push.on(target.channel):
+            subscriber.end(PUSH_DISABLED)  # switched off meanwhile: who ended the others did not know of this one
 
 
 class _Place:

@@ -1,8 +1,8 @@
 """The poll: the same state and events as a stream, one answer at a time, for where streams do not get through."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from sessioncast_server.channels.attendant import Wish
 from sessioncast_server.channels.framing import Opening
@@ -57,12 +57,17 @@ _FRAMING = _WakeFraming()
 
 
 class _WakeSink:
-    """Wakes a poll that waits; always takes more."""
+    """Wakes a poll that waits; always takes more.
+
+    Attributes:
+        ended: nothing will wake it any more.
+    """
 
     full = False
 
     def __init__(self) -> None:
         self.wake = asyncio.Event()
+        self.ended = False
 
     def opening(self, opening: Opening) -> bytes:  # noqa: ARG002  the words of a sink
         """Nothing: a waiting poll has read the log itself."""
@@ -84,29 +89,50 @@ class _WakeSink:
 
     def end(self, reason: str) -> None:  # noqa: ARG002  the same
         """Wake: the answer is what there is by now."""
+        self.ended = True
         self.wake.set()
 
 
 class Poll:
-    """Answers polls."""
+    """Answers polls.
 
-    def __init__(self, database: Database, log: Log, snapshots: Snapshots, hub: Hub, limits: PollLimits) -> None:
+    Args:
+        pushes: whether a project may be pushed to at the moment; where it may not, no poll waits.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        log: Log,
+        snapshots: Snapshots,
+        hub: Hub,
+        limits: PollLimits,
+        *,
+        pushes: Callable[[str], bool],
+    ) -> None:
         self._database = database
         self._log = log
         self._snapshots = snapshots
         self._hub = hub
         self._limits = limits
+        self._pushes = pushes
 
     async def answer(self, target: Target, wish: Wish, *, wait_s: float, condition: str | None) -> Answer:
         """`{"state", "resources"?, "events", "position", "more"}`, or 304.
+
+        The header `X-Push` says `on` or `off`: whether a stream would be had now instead.
 
         Args:
             wait_s: how long to wait for something new when there is nothing; more than the limit is the limit.
             condition: the request's `If-None-Match`.
         """
-        wait_s = min(wait_s, self._limits.wait_max_s)
+        answer = await self._answer(target, wish, min(wait_s, self._limits.wait_max_s), condition)
+        push = "on" if self._pushes(target.channel) else "off"
+        return replace(answer, headers={**answer.headers, "X-Push": push})
+
+    async def _answer(self, target: Target, wish: Wish, wait_s: float, condition: str | None) -> Answer:
         answer, empty = await self._database.read(self._look, target, wish, condition)
-        if not empty or wait_s == 0:
+        if not empty or wait_s == 0 or not self._pushes(target.channel):
             return answer
         sink = _WakeSink()
         # Join first, look again, then wait: nothing that is committed from here on is missed.
@@ -120,7 +146,8 @@ class Poll:
             while empty:
                 sink.wake.clear()
                 answer, empty = await self._database.read(self._look, target, wish, condition)
-                if not empty or self._hub.draining:
+                # Who is ended from here on is woken; who joined after others were ended asks for itself.
+                if not empty or sink.ended or self._hub.draining or not self._pushes(target.channel):
                     break
                 try:
                     async with asyncio.timeout_at(deadline):

@@ -16,9 +16,10 @@ from sessioncast_server.channels.subscriber import Subscriber
 from sessioncast_server.channels.wheel import Wheel
 from sessioncast_server.problems import Problem
 from sessioncast_server.transports.admission import Admission, Ticket, TooManyError, address_of
-from sessioncast_server.transports.conversation import Conversation, WebSocketParts, problem_to_tell
+from sessioncast_server.transports.conversation import Conversation, WebSocketParts, farewell, problem_to_tell
 from sessioncast_server.transports.cut import cut
 from sessioncast_server.transports.fastlane import offer_of
+from sessioncast_server.transports.push import PUSH_DISABLED
 from sessioncast_server.transports.sse import opening_fields
 from sessioncast_server.transports.wsframes import WebSocketFraming, closing, frame, goodbye
 from sessioncast_server.transports.wsstream import WebSocketStream
@@ -40,16 +41,19 @@ class _Sink:
         self._connection = connection
         self._key = key
         self._ref = ref
+        self._opened = False
         self.subscriber: Subscriber | None = None
 
     def opening(self, opening: Opening) -> bytes:
         return frame("subscribed", ref=self._ref, key=self._key, **opening_fields(opening))
 
     def feed(self, data: bytes) -> bool:
+        self._opened = True
         self._connection.queue(data, self)
         return False
 
     def feed_all(self, parts: Sequence[bytes]) -> bool:
+        self._opened = True
         for part in parts[:-1]:
             self._connection.reply(part)
         return self.feed(parts[-1])
@@ -58,7 +62,10 @@ class _Sink:
         return 0.0  # Starlette says nothing of a frame that is on its way
 
     def end(self, reason: str) -> None:
-        self._connection.end(reason)
+        if reason == PUSH_DISABLED:
+            self._connection.reply(farewell(self._key, self._ref, opened=self._opened))
+        else:
+            self._connection.end(reason)
 
 
 class Connection:

@@ -186,6 +186,11 @@ class RawFraming(WebSocketFraming):
         return raw(super().resync(reason))
 
 
+def refusal(problem: Problem, ref: Any) -> bytes:
+    """`error`."""
+    return frame("error", code=problem.code, detail=problem.detail, ref=ref, **problem.fields)
+
+
 def raw(data: bytes) -> bytes:
     """A text frame on the wire."""
     return Frame(Opcode.TEXT, data).serialize(mask=False)

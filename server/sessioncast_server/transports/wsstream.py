@@ -20,8 +20,9 @@ from sessioncast_server.channels.framing import Framing, Opening
 from sessioncast_server.channels.subscriber import State, Subscriber
 from sessioncast_server.channels.wheel import Wheel
 from sessioncast_server.transports.admission import Ticket
-from sessioncast_server.transports.conversation import Conversation, WebSocketParts
+from sessioncast_server.transports.conversation import Conversation, WebSocketParts, farewell
 from sessioncast_server.transports.outlet import Outlet
+from sessioncast_server.transports.push import PUSH_DISABLED
 from sessioncast_server.transports.sse import opening_fields
 from sessioncast_server.transports.wsframes import RawFraming, closing, frame, goodbye, raw
 from sessioncast_shared.codes import Close
@@ -43,18 +44,20 @@ _PING = b"sessioncast"
 class _Sink:
     """One subscription's way out."""
 
-    __slots__ = ("_key", "_ref", "_stream", "subscriber")
+    __slots__ = ("_key", "_opened", "_ref", "_stream", "subscriber")
 
     def __init__(self, stream: "WebSocketStream", key: str, ref: Any) -> None:
         self._stream = stream
         self._key = key
         self._ref = ref
+        self._opened = False
         self.subscriber: Subscriber | None = None
 
     def opening(self, opening: Opening) -> bytes:
         return raw(frame("subscribed", ref=self._ref, key=self._key, **opening_fields(opening)))
 
     def feed(self, data: bytes) -> bool:
+        self._opened = True
         stream = self._stream
         if not stream.ended:  # else the close frame was sent, and nothing may follow it (RFC 6455, section 5.5.1)
             stream.transport.write(data)
@@ -73,7 +76,10 @@ class _Sink:
         return self._stream.stalled_since()
 
     def end(self, reason: str) -> None:
-        self._stream.end(reason)
+        if reason == PUSH_DISABLED:
+            self._stream.reply(farewell(self._key, self._ref, opened=self._opened))
+        else:
+            self._stream.end(reason)
 
 
 class WebSocketStream(Outlet):
