@@ -26,6 +26,20 @@ class ConnectionLost(SessioncastError):
         self.reason = reason
 
 
+class SlowConsumer(SessioncastError):
+    """A subscription was read more slowly than its events came, and its buffer is full. Nothing else is affected.
+
+    What was yielded before is whole and in order; `subscription.position` is where another one goes on.
+
+    Attributes:
+        project: whose events they are.
+    """
+
+    def __init__(self, project: str) -> None:
+        super().__init__(f"the events of {project} came faster than they were read")
+        self.project = project
+
+
 class ProtocolError(SessioncastError):
     """The far side answered something that sessioncast does not say. Repeating would not help.
 
@@ -123,6 +137,10 @@ class Unavailable(ProblemError):
 
 class CommitUnknown(ProblemError):
     """503: whether the change was made is not known, and could not be found out until the deadline."""
+
+
+class PushDisabled(ProblemError):
+    """503: streams are switched off for the project at the moment; polls are answered as ever."""
 
 
 class SessionBeingModified(ProblemError):

@@ -21,6 +21,7 @@ BY_CODE: dict[str, type[ProblemError]] = {
     Code.CREATE_FAILED: errors.CreateFailed,
     Code.UNAVAILABLE: errors.Unavailable,
     Code.COMMIT_UNKNOWN: errors.CommitUnknown,
+    Code.PUSH_DISABLED: errors.PushDisabled,
 }
 """Codes with an exception of their own."""
 

@@ -69,6 +69,7 @@ CONFIRM = {"existing": EXISTING, "confirm": {"session_id": "0b3c"}}
             "503 unavailable: The server is currently unavailable. Please try again in a few minutes.",
         ),
         (503, {"code": "commit_unknown"}, sessioncast.CommitUnknown, "503 commit_unknown: "),
+        (503, {"code": "push_disabled"}, sessioncast.PushDisabled, "503 push_disabled: "),
         (503, {"code": "of_a_newer_server"}, sessioncast.ProblemError, "503 of_a_newer_server: "),
         (502, {}, sessioncast.ProblemError, "502"),
         # A known code without the fields it promises is still a refusal, not a crash.
@@ -149,7 +150,8 @@ async def test_a_refusal_of_no_request_says_that_it_cannot_be_confirmed() -> Non
     [
         (503, {"code": "unavailable", "retryable": True}, True),
         (409, {"code": "session_being_modified", "retryable": True}, True),
-        (503, {"code": "push_disabled", "retryable": False}, False),
+        (503, {"code": "push_disabled", "retryable": True}, True),
+        (503, {"code": "of_a_newer_server", "retryable": False}, False),
         (409, {"code": "fenced", "retryable": False}, False),
         (502, {}, True),
         (504, {}, True),
