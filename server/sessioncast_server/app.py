@@ -58,6 +58,7 @@ from sessioncast_server.providers.meter import Meter as ProvidersMeter
 from sessioncast_server.providers.metrics_api import MetricsApi
 from sessioncast_server.providers.snapshots import snapshot_heads
 from sessioncast_server.providers.totals import export_uses
+from sessioncast_server.reports.api import ReportsApi
 from sessioncast_server.sessions.api import SessionsApi
 from sessioncast_server.sessions.availability import mark_sessions
 from sessioncast_server.sessions.bulk_api import BulkApi
@@ -278,6 +279,7 @@ class Application:
             *AuditApi(reader).endpoints(),
             *FlagsApi(mutator, database, self.flags, changed=self._flag_changed, metrics=self.metrics).endpoints(),
             *events.endpoints(),
+            *ReportsApi(self.metrics, per_minute=settings.client_reports_per_minute).endpoints(),
             *observe_api.endpoints(self.health, self.metrics),
             *console_pages(support_url=settings.support_url),
         ]

@@ -61,6 +61,7 @@ OPERATIONS = [
     ("POST", f"{THREAD}/runs"),
     ("PATCH", f"{THREAD}/runs/{{run}}"),
     ("DELETE", f"{THREAD}/runs/{{run}}"),
+    ("POST", "/v1/client-reports"),
     ("POST", "/chatkit/threads"),
     ("GET", "/chatkit/threads/{thread_id}"),
     ("POST", "/chatkit/threads/{thread_id}/messages"),
@@ -69,7 +70,7 @@ NAMES = (
     "title milestone metadata phase model name version params agent debug on_conflict confirm session_id chunks stream"
     " text status limit after include_deleted min_position operation provider_session_id new_provider_session_id"
     " resumed_from iteration lease_s fork usage tokens cost_usd ended is_resumable structure_fingerprint saved reason"
-    " session user id messages content role run order all"
+    " session user id messages content role run order all at message kind heard_at transport"
 )
 WORDS = "run plan ask replace restart reject running failed pending m-1 true 0 1 null log * W/ locked not_found A"
 QUICK = settings(
@@ -122,6 +123,8 @@ steps = st.fixed_dictionaries(
     },
 )
 messages = st.fixed_dictionaries({"content": values}, optional={"role": texts, "id": texts | st.uuids().map(str)})
+times = st.sampled_from(["2026-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:60Z"]) | texts
+reports = st.fixed_dictionaries({"at": times, "message": texts}, optional={"heard_at": times, "session_id": texts})
 documents = (
     st.dictionaries(names, values, max_size=5)
     | starts
@@ -133,6 +136,7 @@ documents = (
     | st.fixed_dictionaries({"chunks": st.lists(st.fixed_dictionaries({"text": texts}), max_size=3)})
     | st.fixed_dictionaries({"messages": st.lists(messages, max_size=3)}, optional={"run": texts, "wait_s": st.just(0)})
     | st.fixed_dictionaries({"content": texts})
+    | reports
     | st.fixed_dictionaries({}, optional={"status": texts, "agent": values, "metadata": values})
     | values
 )

@@ -73,6 +73,7 @@ class Metrics:
         self.lock_contention = counter("lock_contention", "Starts that met others at their task.", "strategy")
         self.lock_timeouts = counter("lock_timeouts", "Starts given up because others were in the way.", "strategy")
         self.flag_changes = counter("flag_changes", "Changes of flags made through this node.", "flag")
+        self.client_reports = counter("client_reports", "Reports of clients, by what went wrong there.", "kind")
         self.push_ended = counter("push_ended", "Streams ended because push was switched off for their project.")
         self.pool_connections = gauge("pool_connections", "Connections to the store.", "pool", "state")
         self.pool_wait_seconds = histogram(
