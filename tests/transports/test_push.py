@@ -99,7 +99,7 @@ async def test_while_it_is_off_streams_are_refused_and_polls_are_not(
     for lane in both:
         assert (await poll(http, lane, **{"If-None-Match": again.headers["etag"]})).headers["x-push"] == "on"
         for kind in ("sse", "websocket"):
-            async with follow(kind, lane.url, "p", token=ADMIN) as stream:  # type: ignore[arg-type]  # both literals
+            async with follow(kind, lane.url, "p", token=ADMIN) as stream:
                 await stream.said("snapshot")
 
 
@@ -129,12 +129,11 @@ async def test_when_it_goes_off_a_projects_streams_end_and_no_other(both: list[L
         for socket in sockets:
             gone = await socket.said("unsubscribed")
             assert (gone["key"], gone["reason"]) == (keys[0], "push_disabled")
-        for each in waiting:
-            answer = await each
+        for answer in await asyncio.gather(*waiting):
             assert (answer.json()["events"], answer.headers["x-push"]) == ([], "off")
         await http.post(f"{both[0].url}/v1/projects/{EARLY}/tasks", json={"title": "T"}, headers=JSON)
-        for stream in [*staying, *sockets]:
-            await stream.counted(1)
+        for each in (*staying, *sockets):
+            await each.counted(1)
         assert hub.subscribers == 4
         await switch(http, both[0], state="on")
         for socket in sockets:
