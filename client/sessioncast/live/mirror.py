@@ -6,9 +6,11 @@ from typing import Any
 from sessioncast.decode import validated
 from sessioncast.errors import ProtocolError
 from sessioncast.live.change import Change
+from sessioncast.live.settle import settle
 from sessioncast.live.state import State, Told, thread_key
 from sessioncast.streams.items import Item, Snapshot
 from sessioncast_shared.events import Event, EventType, Kind
+from sessioncast_shared.filters import Filter
 from sessioncast_shared.position import Position
 from sessioncast_shared.providers import ProviderSession, Totals
 from sessioncast_shared.resources import Session, Task
@@ -43,6 +45,7 @@ class Mirror:
             Sessions are live ones. Provider sessions are the heads of their chains and whatever was told since the
             last snapshot; totals are told by events only.
         position: of the last item that was taken, or that `moved` told; None before there was any.
+        epoch: that all of this belongs to.
         state: what all of this is read from; for the full check.
     """
 
@@ -54,13 +57,13 @@ class Mirror:
                 there is of one that has left, and is left out; where it does not, nobody tells of leaving.
         """
         self.position: str | None = None
+        self.epoch: str | None = None
         self.state = State()
         self.tasks: Mapping[str, Task] = self.state.tasks.held
         self.sessions: Mapping[str, Session] = self.state.sessions.held
         self.provider_sessions: Mapping[str, ProviderSession] = self.state.uses.held
         self.totals: Mapping[str, Totals] = self.state.totals.held
         self._knows_sessions = kinds is None or Kind.SESSION in kinds
-        self._epoch: str | None = None
 
     @property
     def threads(self) -> list[Thread]:
@@ -101,6 +104,29 @@ class Mirror:
         """The subscription stands there; nothing has changed on the way."""
         self.position = position
 
+    def correct(self, snapshot: Snapshot) -> list[Change]:
+        """Take what a snapshot of the same filter, read beside the stream, knows better; nothing newer is undone.
+
+        Nothing of one of another epoch: the stream will tell of that.
+        """
+        return self._settle(snapshot, None)
+
+    def fill(self, part: Snapshot, covered: Filter) -> list[Change]:
+        """Take a part of a state that is too large for a snapshot of the stream, read beside it.
+
+        Args:
+            covered: what the part covers: of that, what it does not show is let go of, unless told of since.
+        """
+        return self._settle(part, covered)
+
+    def _settle(self, snapshot: Snapshot, covered: Filter | None) -> list[Change]:
+        place = Position.parse(snapshot.position)
+        if snapshot.too_large or self.epoch not in (None, place.epoch):
+            return []
+        self.epoch = place.epoch
+        settle(self.state, snapshot, Told(place.offset, snapshot.position), covered)
+        return self.state.changes()
+
     def _snapshot(self, snapshot: Snapshot) -> None:
         # One that is too large tells nothing anew, so nothing is thrown away.
         told = self._enter(snapshot.position)
@@ -110,9 +136,9 @@ class Mirror:
 
     def _enter(self, position: str) -> Told:
         place = Position.parse(position)
-        if self._epoch is not None and self._epoch != place.epoch:
+        if self.epoch is not None and self.epoch != place.epoch:
             self.state.doubt()
-        self._epoch = place.epoch
+        self.epoch = place.epoch
         return Told(place.offset, position)
 
     def _event(self, event: Event, told: Told) -> None:
@@ -149,7 +175,7 @@ class Mirror:
 
     def _message(self, message: Message, type_: str, told: Told) -> None:
         if type_ == EventType.MESSAGE_CREATED:
-            self.state.put_message(message, told)
+            self.state.hold_message(message, told)
         else:
             self.state.drop_messages((message.user, message.thread_id), [message.seq], told)
 

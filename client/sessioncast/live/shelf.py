@@ -20,8 +20,8 @@ LEFT_MAX = 10_000
 class Shelf(Generic[K, R]):
     """Resources by key, each with the offset of the log that it is known from.
 
-    Versions tell which of two states is newer, within an epoch of the log. What is held from another epoch gives way
-    to whatever is told.
+    Versions tell which of two states is newer, within an epoch of the log; kinds without versions count as 0. What is
+    held from another epoch gives way to whatever is told.
 
     Attributes:
         held: by key; read-only, always of this moment.
@@ -36,10 +36,6 @@ class Shelf(Generic[K, R]):
         self.held: Mapping[K, R] = MappingProxyType(self._held)
         self.left: OrderedDict[K, tuple[int, int]] = OrderedDict()
 
-    def since(self, key: K) -> int:
-        """The offset that the state of what is held is known from; -1: of another epoch."""
-        return -1 if key in self._doubted else self._since[key]
-
     def is_doubted(self, key: K) -> bool:
         """Whether its version means nothing any more."""
         return key in self._doubted
@@ -53,7 +49,6 @@ class Shelf(Generic[K, R]):
         """Whether a state that is told at an offset is not older than what is known.
 
         Args:
-            version: of that state; 0 for kinds without versions.
             again: one that has left may be made again, with versions from the first on.
         """
         gone = self.left.get(key)
@@ -62,6 +57,26 @@ class Shelf(Generic[K, R]):
         if key not in self._held or key in self._doubted:
             return True
         return offset > self._since[key] and version >= getattr(self._held[key], "version", 0)
+
+    def lacks(self, key: K, version: int, offset: int) -> bool:
+        """Whether a state that a snapshot at an offset shows is missing here, or newer than what is here."""
+        gone = self.left.get(key)
+        if gone is not None:
+            return offset >= gone[1]
+        if key not in self._held or key in self._doubted:
+            return True
+        return version > getattr(self._held[key], "version", 0)
+
+    def may_take(self, key: K, version: int, offset: int) -> bool:
+        """Whether a state that a snapshot at an offset shows says more than, or at least as much as, what is here."""
+        if self.lacks(key, version, offset):
+            return True
+        held = self._held.get(key)
+        return held is not None and version == getattr(held, "version", 0) and offset >= self._since[key]
+
+    def known_by(self, offset: int) -> list[K]:
+        """What is held in a state of that offset or before: a snapshot at it must show these."""
+        return [key for key in self._held if key in self._doubted or self._since[key] <= offset]
 
     def put(self, key: K, resource: R, *, id_: str, offset: int, position: str) -> Change | None:
         """Hold a resource as it is now; None when it was so already."""

@@ -72,7 +72,15 @@ class State:
     def put_task(self, task: Task, told: Told) -> None:
         """A task as it is."""
         if self.tasks.takes(task.id, task.version, told.offset):
-            self._tell(self.tasks.put(task.id, task, id_=task.id, offset=told.offset, position=told.position))
+            self.hold_task(task, told)
+
+    def hold_task(self, task: Task, told: Told) -> None:
+        """A task as it is, whatever is known of it."""
+        self._tell(self.tasks.put(task.id, task, id_=task.id, offset=told.offset, position=told.position))
+
+    def drop_task(self, task_id: str, told: Told) -> None:
+        """A task is not there."""
+        self._tell(self.tasks.drop(task_id, None, 0, told.offset, told.position))
 
     def put_session(self, session: Session, told: Told) -> None:
         """A session as it is; a deleted one leaves."""
@@ -80,23 +88,27 @@ class State:
             return
         if session.deleted_at is not None:
             self.drop_session(session.id, session, session.version, told)
-            return
+        else:
+            self.hold_session(session, told)
+
+    def hold_session(self, session: Session, told: Told) -> None:
+        """A live session as it is, unless it was seen with more output."""
         known = self.sessions.held.get(session.id)
         if known is not None and not self.sessions.is_doubted(session.id):
             session = _grown(session, known.output_seq, known.last_activity_at)
-        self._hold_session(session, told)
+        self._tell(self.sessions.put(session.id, session, id_=session.id, offset=told.offset, position=told.position))
 
     def add_output(self, session_id: str, last: int, at: datetime, told: Told) -> None:
         """A session has printed up to chunk `last`."""
         known = self.sessions.held.get(session_id)
         if known is not None and self.sessions.takes(session_id, known.version, told.offset):
-            self._hold_session(_grown(known, last, at), told)
+            self.hold_session(_grown(known, last, at), told)
 
     def set_head(self, session_id: str, head: str | None, told: Told) -> None:
         """The chain of a session has this head."""
         known = self.sessions.held.get(session_id)
         if known is not None and self.sessions.takes(session_id, known.version, told.offset):
-            self._hold_session(known.model_copy(update={"head_provider_session_id": head}), told)
+            self.hold_session(known.model_copy(update={"head_provider_session_id": head}), told)
 
     def drop_session(self, session_id: str, last: Session | None, version: int, told: Told) -> None:
         """A session leaves, with its provider sessions."""
@@ -107,8 +119,12 @@ class State:
     def put_use(self, use: ProviderSession, told: Told) -> None:
         """A provider session as it is. They have no version: the log's order is theirs."""
         if self.uses.takes(use.id, 0, told.offset):
-            self._uses_of.setdefault(use.session_id, set()).add(use.id)
-            self._tell(self.uses.put(use.id, use, id_=use.id, offset=told.offset, position=told.position))
+            self.hold_use(use, told)
+
+    def hold_use(self, use: ProviderSession, told: Told) -> None:
+        """A provider session as it is, whatever is known of it."""
+        self._uses_of.setdefault(use.session_id, set()).add(use.id)
+        self._tell(self.uses.put(use.id, use, id_=use.id, offset=told.offset, position=told.position))
 
     def put_totals(self, task_id: str, totals: Totals, told: Told) -> None:
         """Totals of a task as they are."""
@@ -120,21 +136,28 @@ class State:
 
         One that was deleted may be made again, and begins with version 1 then.
         """
+        taken = self.threads.takes(thread_key(thread), thread.version, told.offset, again=True)
+        if taken:
+            self.hold_thread(thread, told)
+        return taken
+
+    def hold_thread(self, thread: Thread, told: Told) -> None:
+        """A thread as it is, whatever is known of it."""
         key = thread_key(thread)
-        if not self.threads.takes(key, thread.version, told.offset, again=True):
-            return False
         self._tell(self.threads.put(key, thread, id_=thread.id, offset=told.offset, position=told.position))
-        return True
 
     def drop_thread(self, thread: Thread, told: Told) -> None:
         """A thread is deleted, with its messages."""
+        if self.threads.takes(thread_key(thread), thread.version, told.offset, again=True):
+            self.let_thread_go(thread, told)
+
+    def let_thread_go(self, thread: Thread, told: Told) -> None:
+        """A thread is not there, nor are its messages, whatever is known of it."""
         key = thread_key(thread)
-        if not self.threads.takes(key, thread.version, told.offset, again=True):
-            return
         self.drop_messages(key, tuple(self.seqs(key)), told)
         self._tell(self.threads.drop(key, thread, thread.version, told.offset, told.position))
 
-    def put_message(self, message: Message, told: Told) -> None:
+    def hold_message(self, message: Message, told: Told) -> None:
         """A message that there is."""
         key = message_key(message)
         self._seqs_of.setdefault(key[:2], set()).add(message.seq)
@@ -163,9 +186,6 @@ class State:
     def threads_called(self, thread_id: str) -> list[ThreadKey]:
         """The threads of that id that messages are known of, one per user."""
         return [key for key in self._seqs_of if key[1] == thread_id]
-
-    def _hold_session(self, session: Session, told: Told) -> None:
-        self._tell(self.sessions.put(session.id, session, id_=session.id, offset=told.offset, position=told.position))
 
     def _tell(self, change: Change | None) -> None:
         if change is not None:
