@@ -75,6 +75,27 @@ async def test_it_looks_by_itself(store: Store) -> None:
             await seen(view, percentage)
 
 
+async def test_it_tells_who_listens(store: Store) -> None:
+    """Each change that it learns of is told once to who listens to that flag, when the view knows it already."""
+    view = FlagView(store.database, 3600)
+    told: list[tuple[Flag, float]] = []
+    for flag in (FLAG, Flag.PUSH):
+        view.listen(flag, lambda flag=flag: told.append((flag, view.percentage(flag))))  # type: ignore[misc]  # bound early
+    await view.refresh()
+    for percentage in (100.0, 5.0, 5.0, 0.0):  # the first and the third change nothing
+        await store.database.write(put_flag, FLAG, percentage, "ann")
+        await view.refresh()
+        await view.refresh()
+    assert told == [(FLAG, 5.0), (FLAG, 0.0)]
+    await store.database.write(put_flag, Flag.PUSH, 0.0, "ann")
+    await store.database.write(put_flag, Flag.PUSH, 100.0, "ann")
+    await view.refresh()
+    assert len(told) == 2, "on again before anybody looked"
+    await store.database.write(put_flag, Flag.PUSH, 0.0, "ann")
+    await view.refresh()
+    assert told[2:] == [(Flag.PUSH, 0.0)]
+
+
 async def test_it_outlives_its_database(own_postgres: Postgres) -> None:
     """While PostgreSQL is gone it knows what it last saw, and a change made afterwards reaches it."""
     migrate(own_postgres.url)

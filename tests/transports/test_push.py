@@ -1,6 +1,7 @@
 """Push switched off and on again: who may have a stream, and what becomes of those there are."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from itertools import count
@@ -11,9 +12,13 @@ import httpx2
 import pytest
 import structlog
 
+from sessioncast_server.channels.attendant import Wish
 from sessioncast_server.flags.rules import Flag, bucket_of
+from sessioncast_server.observe.metrics import Metrics
+from sessioncast_server.transports.push import Push
 from sessioncast_shared.codes import Code
 from support.api import bearer
+from support.hubs import rigged
 from support.lanes import EVENTS, LANES, Lane, lanes
 from support.streams import Refused, WebSocketStream, follow, sse, websocket
 from support.waiting import until
@@ -191,6 +196,81 @@ async def test_a_stream_that_opens_while_it_goes_off_is_ended(
             answer = await poll(http, lane, f"{EVENTS}?wait={FOR_EVER}&position={position}")
             assert answer.headers["x-push"] == "off"
         await until(lambda: application.hub.subscribers == application.admission.open == 0, "nothing to be left")
+
+
+async def test_many_streams_end_in_many_turns_of_the_loop(tmp_path: Path) -> None:
+    """Of two thousand not more than five hundred go in one turn; who changes its mind on the way ends no more."""
+    turn = 0
+    running = True
+
+    def on() -> None:
+        nonlocal turn
+        turn += 1
+        if running:
+            asyncio.get_running_loop().call_soon(on)
+
+    async with rigged(tmp_path) as rig:
+        hub = await rig.node()
+        sinks = [await rig.join(hub, wish=Wish(None, "never")) for _ in range(2000)]
+        asked: Counter[int] = Counter()
+
+        def until_asked(most: int) -> Callable[[str], bool]:
+            asked.clear()
+
+            def off(project: str) -> bool:
+                assert project == "p"
+                asked[turn] += 1
+                return asked.total() <= most
+
+            return off
+
+        on()
+        assert await hub.end_streams(until_asked(300), "push_disabled") == 300
+        assert Counter(sink.ended for sink in sinks) == {"push_disabled": 300, None: 1700}
+        assert await hub.end_streams(until_asked(2000), "push_disabled") == 1700
+        assert {sink.ended for sink in sinks} == {"push_disabled"}
+        assert max(asked.values()) <= 500
+        assert await hub.end_streams(until_asked(2000), "push_disabled") == hub.subscribers == 0
+        running = False
+
+
+async def test_no_change_is_missed(tmp_path: Path) -> None:
+    """It looks when it begins, again after a change that came while it looked, and after each later one."""
+    async with rigged(tmp_path) as rig:
+        hub = await rig.node()
+        asked = 0
+
+        def enabled(project: str) -> bool:
+            nonlocal asked
+            assert project == "p"
+            asked += 1
+            if asked == 1:
+                push.changed()  # while it looks; this look goes on by what was
+            return asked == 1
+
+        push = Push(hub, Metrics(), decided=lambda: None, enabled=enabled)
+        first = await rig.join(hub, wish=Wish(None, "never"))
+        running = asyncio.create_task(push.run_for_ever())
+        try:
+            await first.over()
+            second = await rig.join(hub, wish=Wish(None, "never"))
+            push.changed()
+            await second.over()
+        finally:
+            running.cancel()
+        assert (first.ended, second.ended, asked) == ("push_disabled", "push_disabled", 3)
+
+
+async def test_a_poll_that_is_not_to_wait_needs_no_place(tmp_path: Path, http: httpx2.AsyncClient) -> None:
+    """While a user has all the streams it may have, polls of a project that is not pushed to are answered."""
+    async with lanes(tmp_path, "auto", PRINCIPAL_STREAMS_MAX="1") as [lane]:
+        await lane.request("PUT", f"/v1/projects/{EARLY}", {})
+        async with sse(lane.url, f"/v1/projects/{EARLY}/events", token=ADMIN) as stream:
+            await stream.said("snapshot")
+            refused = await http.get(f"{lane.url}{EVENTS}?wait=1", headers=POLL)
+            assert refused.status_code == 429
+            await switch(http, lane, state="percentage", percentage=SHARE)
+            assert (await poll(http, lane, f"{EVENTS}?wait=1")).headers["x-push"] == "off"
 
 
 async def test_what_is_ended_is_told_and_counted(both: list[Lane], http: httpx2.AsyncClient) -> None:
