@@ -273,6 +273,18 @@ async def test_a_poll_that_is_not_to_wait_needs_no_place(tmp_path: Path, http: h
             assert (await poll(http, lane, f"{EVENTS}?wait=1")).headers["x-push"] == "off"
 
 
+async def test_a_poll_that_nothing_would_wake_is_answered(tmp_path: Path, http: httpx2.AsyncClient) -> None:
+    """One whose place was taken away does not wait on, though push is on again by the time that it looks."""
+    async with lanes(tmp_path, "auto", POLL_WAIT_MAX_S=FOR_EVER) as [lane]:
+        position = (await poll(http, lane)).json()["position"]
+        waiting = asyncio.create_task(poll(http, lane, f"{EVENTS}?wait={FOR_EVER}&position={position}"))
+        hub = lane.application.hub
+        while not await hub.end_streams(lambda _: True, "push_disabled"):  # as soon as it is there to be found
+            await asyncio.sleep(0)
+        answer = await waiting
+        assert (answer.json()["events"], answer.headers["x-push"]) == ([], "on")
+
+
 async def test_what_is_ended_is_told_and_counted(both: list[Lane], http: httpx2.AsyncClient) -> None:
     """The metrics have how many were ended and how many were refused, and the log has a line of each time."""
     metrics = both[0].application.metrics.registry
