@@ -21,6 +21,7 @@ from support.api import bearer
 from support.hubs import rigged
 from support.lanes import EVENTS, LANES, Lane, lanes
 from support.streams import Refused, WebSocketStream, follow, sse, websocket
+from support.vitals import until_so
 from support.waiting import until
 
 ADMIN = bearer(scopes=("sessions:read", "sessions:write", "admin"))
@@ -278,9 +279,11 @@ async def test_a_poll_that_nothing_would_wake_is_answered(tmp_path: Path, http: 
     async with lanes(tmp_path, "auto", POLL_WAIT_MAX_S=FOR_EVER) as [lane]:
         position = (await poll(http, lane)).json()["position"]
         waiting = asyncio.create_task(poll(http, lane, f"{EVENTS}?wait={FOR_EVER}&position={position}"))
-        hub = lane.application.hub
-        while not await hub.end_streams(lambda _: True, "push_disabled"):  # as soon as it is there to be found
-            await asyncio.sleep(0)
+
+        async def ended() -> bool:
+            return await lane.application.hub.end_streams(lambda _: True, "push_disabled") == 1
+
+        await until_so(ended, lambda: "a poll that waits")
         answer = await waiting
         assert (answer.json()["events"], answer.headers["x-push"]) == ([], "on")
 
