@@ -3,12 +3,14 @@
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
 from support.absent import absent
+from support.modulepage import ModulePage, Tabs
 from support.node import Node, NodeFactory
 from support.screen import Console
 
@@ -28,9 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("browser"))
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    """A Chromium with nothing in it."""
+@asynccontextmanager
+async def _chromium() -> AsyncIterator[Browser]:
     program = os.environ.get("TEST_CHROMIUM") or shutil.which("chromium")
     if program is None:
         absent("no Chromium: install the package chromium, or name one in TEST_CHROMIUM")
@@ -38,6 +39,43 @@ async def browser() -> AsyncIterator[Browser]:
         browser = await playwright.chromium.launch(executable_path=program, args=_FLAGS)
         yield browser
         await browser.close()
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """A Chromium with nothing in it."""
+    async with _chromium() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_browser() -> AsyncIterator[Browser]:
+    """A Chromium for all tests of a file; each has windows of its own."""
+    async with _chromium() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
+    """A node for all tests of a file; each has a project of its own."""
+    async with Node(tmp_path_factory.mktemp("node")) as node:
+        yield node
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def tabs(shared_browser: Browser) -> AsyncIterator[Tabs]:
+    """Tabs of one window that can import the module; none of a test's may have had a fault."""
+    context = await shared_browser.new_context()
+    tabs = Tabs(context)
+    yield tabs
+    await context.close()
+    assert tabs.faults == []
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def module_page(tabs: Tabs, shared_node: Node) -> ModulePage:
+    """One tab of the shared node."""
+    return await tabs.open(shared_node.url)
 
 
 @pytest.fixture

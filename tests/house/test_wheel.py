@@ -26,4 +26,6 @@ def test_the_wheel_holds_all_that_runs(tmp_path: Path) -> None:
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == set(folders.values())
     assert "sessioncast_server/db/migrations/versions/0001_spine.py" in names
     assert "sessioncast_server/console/index.html" in names
+    scripts = {path.name for path in (ROOT / "client/js").glob("*.js")}
+    assert {f"sessioncast_server/console/client/{name}" for name in scripts} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)

@@ -1,6 +1,7 @@
 """The page at `/`."""
 
 from importlib import resources
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
@@ -22,6 +23,13 @@ _FILES = (
 )
 
 
+def _module() -> dict[str, bytes]:
+    """The browser's module by file name. A wheel has it beside this file, a checkout among its clients."""
+    installed = Path(__file__).with_name("client")
+    folder = installed if installed.is_dir() else Path(__file__).parents[3] / "client" / "js"
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.js"))}
+
+
 class ConsoleQuery(BaseModel):
     """What the page's address may name."""
 
@@ -32,10 +40,10 @@ class ConsoleQuery(BaseModel):
 
 
 def pages(*, support_url: str | None) -> list[Endpoint]:
-    """`/`, its scripts and its style, and what they are told of the settings."""
+    """`/`, its scripts and its style, what they are told of the settings, and the module for anybody's pages."""
 
-    def page(path: str, file: str) -> Endpoint:
-        body = resources.files(__package__).joinpath(file).read_bytes()
+    def page(path: str, file: str, body: bytes | None = None) -> Endpoint:
+        body = resources.files(__package__).joinpath(file).read_bytes() if body is None else body
         type_ = f"{_TYPES[file.rpartition('.')[2]]}; charset=utf-8"
         headers = {"Content-Type": type_, "Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"}
 
@@ -46,7 +54,7 @@ def pages(*, support_url: str | None) -> list[Endpoint]:
             "GET",
             path,
             show,
-            f"The console: {file}",
+            f"The console: {file}" if path.startswith("/console/") or path == "/" else f"The browser module: {file}",
             query=ConsoleQuery if path == "/" else None,
             answers={200: str},
             tag="console",
@@ -59,6 +67,7 @@ def pages(*, support_url: str | None) -> list[Endpoint]:
     return [
         page("/", "index.html"),
         *(page(f"/console/{file}", file) for file in _FILES),
+        *(page(f"/client/{file}", file, body) for file, body in _module().items()),
         Endpoint(
             "GET",
             "/console/config.json",
