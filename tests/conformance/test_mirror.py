@@ -33,8 +33,8 @@ def test_mirrors(case: dict[str, Any]) -> None:
     for thread in {*case["threads"], *case["messages"]}:
         assert [message.seq for message in mirror.messages(thread)] == case["messages"].get(thread, [])
     told = []
-    while (change := changes.take()) is not None:
-        told.append([change.kind, change.id, change.what])
+    while (next_change := changes.take()) is not None:
+        told.append([next_change.kind, next_change.id, next_change.what])
     assert sorted(told) == sorted(case["changes"])
 
 
