@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sessioncast.live.change import Change, Changes
+from sessioncast.live.change import Change, ChangeKind, Changes
 from sessioncast_shared.resources import Task
 from support.samples import TASK
 
@@ -84,8 +84,9 @@ def test_the_one_that_waits_longest_is_first() -> None:
 def test_resources_of_two_kinds_may_have_one_id() -> None:
     """They are two changes."""
     changes = Changes()
-    for kind in ("task", "session"):
-        changes.add(Change(kind, "x", None, task(1), "e:1", "x"))  # type: ignore[arg-type]  # both are kinds
+    kinds: tuple[ChangeKind, ...] = ("task", "session")
+    for kind in kinds:
+        changes.add(Change(kind, "x", None, task(1), "e:1", "x"))
     assert len(changes) == 2
     changes.clear()
     assert (len(changes), changes.take()) == (0, None)

@@ -11,6 +11,7 @@ from sessioncast.live.change import Change, Changes
 from sessioncast.live.comparison import mismatches
 from sessioncast.live.mirror import Mirror
 from sessioncast.live.shelf import LEFT_MAX
+from sessioncast.streams.items import Item
 from sessioncast_shared.filters import Filter
 from support.livehistory import STEPS, LiveHistory
 from support.samples import AT, SESSION, TASK
@@ -71,7 +72,8 @@ def test_changes_lead_from_what_was_seen_to_what_is(history: LiveHistory, data: 
     seen: dict[Any, Any] = {}
     since = data.draw(st.integers(0, len(history.events)))
     again = data.draw(st.integers(since, len(history.events)))
-    items = [history.snapshots[since], *history.events[since:again], history.snapshots[again], *history.events[again:]]
+    items: list[Item] = [history.snapshots[since], *history.events[since:again]]
+    items += [history.snapshots[again], *history.events[again:]]
     for item in items:
         for change in mirror.take(item):
             changes.add(change)
