@@ -175,3 +175,26 @@ def test_a_deleted_session_in_a_snapshot_is_none() -> None:
     ours = mirror("e:5", session())
     assert mismatches(ours, snapshot("e:9", gone)) == [("session", "s")]
     assert [change.what for change in ours.correct(snapshot("e:9", gone))] == ["removed"]
+
+
+def test_a_thread_that_is_gone_goes_with_its_messages() -> None:
+    """Nothing is left of it."""
+    ours = mirror("e:5", *thread(3, 1, 2))
+    assert sorted(change.id for change in ours.correct(snapshot("e:9"))) == ["h", "m1", "m2"]
+    assert (ours.threads, ours.messages("h")) == ([], [])
+
+
+def test_what_was_corrected_from_ahead_is_not_undone_by_older_events() -> None:
+    """The stream has the events still to tell that the snapshot had in it; none of them takes anything back."""
+    ours = mirror("e:5", session(), use("a"))
+    ahead = session(output_seq=9, head_provider_session_id="b")
+    ours.correct(snapshot("e:9", ahead, use("b")))
+    started = told("e:6", "provider_session.started", use("a")).model_copy(
+        update={"data": {**use("a").model_dump(mode="json"), "head_provider_session_id": "a", "state": "ended"}}
+    )
+    assert [change.id for change in ours.take(started)] == ["a"]
+    output = {"position": "e:7", "type": "session.output", "at": AT, "project_id": "p", "session_id": "s"}
+    assert ours.take(Event.model_validate({**output, "data": {"first": 1, "last": 99, "chunks": []}})) == []
+    assert ours.sessions["s"] == ahead
+    ours.correct(snapshot("e:8", ahead, use("b")))
+    assert ours.sessions["s"] == ahead

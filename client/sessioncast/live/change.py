@@ -1,7 +1,7 @@
 """Changes of what is live, and those that nobody has seen yet."""
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from sessioncast_shared.providers import ProviderSession, Totals
@@ -67,7 +67,10 @@ class Changes:
         """Put a change behind the others, or join it to the one of the same resource that waits already."""
         name = change.kind, change.key
         waiting = self._pending.get(name)
-        self._pending[name] = change if waiting is None else replace(change, before=waiting.before)
+        if waiting is not None:
+            after, position, last = change.after, change.position, change.last
+            change = Change(change.kind, change.id, waiting.before, after, position, change.key, last)
+        self._pending[name] = change
         self._gone.pop(name, None)
         if change.after is None:
             self._gone[name] = None
