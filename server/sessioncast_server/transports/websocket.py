@@ -53,7 +53,6 @@ class _Sink:
         return False
 
     def feed_all(self, parts: Sequence[bytes]) -> bool:
-        self._opened = True
         for part in parts[:-1]:
             self._connection.reply(part)
         return self.feed(parts[-1])
