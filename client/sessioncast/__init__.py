@@ -36,6 +36,7 @@ from sessioncast.errors import (
     SessioncastError,
     SessionDeleted,
     SessionReplaced,
+    SlowConsumer,
     TooLarge,
     TooMany,
     Unauthenticated,
@@ -44,8 +45,11 @@ from sessioncast.errors import (
 from sessioncast.iteration import Iteration
 from sessioncast.keep_fresh import KeepFresh
 from sessioncast.limits import Limits
+from sessioncast.live.change import Change
+from sessioncast.live.live import Live
 from sessioncast.messages import NewMessage
 from sessioncast.resumable import Attempt, Baseline, Resumable, ResumeWaits
+from sessioncast.stats import Stats
 from sessioncast.streams.items import Delta, Item, Opened, OtherResource, Resync, Snapshot, StreamState
 from sessioncast.streams.subscription import Subscription
 from sessioncast.sync import SyncClient
@@ -90,6 +94,7 @@ __all__ = [
     "BulkItem",
     "BulkOutcome",
     "Chain",
+    "Change",
     "Client",
     "CommitUnknown",
     "ConnectionLost",
@@ -113,6 +118,7 @@ __all__ = [
     "KeyReused",
     "Kind",
     "Limits",
+    "Live",
     "Message",
     "Model",
     "ModelChangeRequiresConfirmation",
@@ -149,8 +155,10 @@ __all__ = [
     "SessionDeleted",
     "SessionReplaced",
     "SessioncastError",
+    "SlowConsumer",
     "Snapshot",
     "StartOutcome",
+    "Stats",
     "Status",
     "StreamState",
     "Subscription",

@@ -16,12 +16,18 @@ class Afterwards:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
+        self._lesser: set[asyncio.Task[None]] = set()
 
-    def add(self, work: Coroutine[Any, Any, object], *, within_s: float) -> None:
-        """Begin it now; it is given up after so many seconds."""
+    def add(self, work: Coroutine[Any, Any, object], *, within_s: float, waited_for: bool = True) -> None:
+        """Begin it now; it is given up after so many seconds.
+
+        Args:
+            waited_for: whether closing waits for it; else closing gives it up.
+        """
+        tasks = self._tasks if waited_for else self._lesser
         task = asyncio.create_task(_bounded(work, within_s))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     async def aclose(self) -> None:
         """Return when all is done or given up; who is cancelled meanwhile gives it up."""
@@ -29,7 +35,7 @@ class Afterwards:
             while self._tasks:
                 await asyncio.wait(set(self._tasks))
         finally:
-            for task in self._tasks:
+            for task in self._tasks | self._lesser:
                 task.cancel()
 
 

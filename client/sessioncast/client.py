@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal, Self
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
 from sessioncast.afterwards import Afterwards
+from sessioncast.backend import Backend
 from sessioncast.calling import Function
+from sessioncast.credentials import TokenSource
 from sessioncast.flags import Flags
 from sessioncast.identity import project_of, user_of
 from sessioncast.iteration import Iteration
@@ -18,12 +19,16 @@ from sessioncast.limits import Limits
 from sessioncast.models import Models
 from sessioncast.projects import Projects
 from sessioncast.providers import Fingerprint, Providers
+from sessioncast.reports import Reports
 from sessioncast.resumable import Baseline, Resumable, ResumeWaits
 from sessioncast.sender import OnRetry, Sender
 from sessioncast.sessions import Sessions
+from sessioncast.stats import Stats
 from sessioncast.streams.items import StreamState
-from sessioncast.streams.subscription import Stream, Subscription
+from sessioncast.streams.statuses import Statuses
+from sessioncast.streams.subscription import Subscription, WhenFull
 from sessioncast.streams.tracker import SnapshotWish, Tracker
+from sessioncast.streams.ways import TransportWish
 from sessioncast.tasks import Tasks
 from sessioncast.threads import Threads
 from sessioncast.versions import Versions
@@ -31,6 +36,9 @@ from sessioncast_shared.events import Kind
 from sessioncast_shared.filters import Filter
 from sessioncast_shared.providers import ProjectVersion
 from sessioncast_shared.resources import Session
+
+if TYPE_CHECKING:  # only what is used is loaded
+    from sessioncast.live.live import Live
 
 Ids = str | Iterable[str]
 
@@ -50,25 +58,30 @@ class Client:
     def __init__(
         self,
         url: str = "http://127.0.0.1:8080",
-        token: str | None = None,
+        token: TokenSource | None = None,
         *,
         user: str | None = None,
         limits: Limits | None = None,
         on_retry: OnRetry | None = None,
+        backend: Backend | None = None,
     ) -> None:
         """Nothing is sent yet.
 
         Args:
             url: base URL of the server.
-            token: bearer token; it travels in the Authorization header only.
+            token: bearer token; it travels in the Authorization header only. Or a function, async or not, that gives a
+                fresh one: it is asked first, before one expires, and once more when one was refused.
             user: whom to act for, where the server runs open or the token may.
             on_retry: called before a request is repeated, with the reason; must not raise.
+            backend: instead of a server; `url`, `token` and `user` are its business then.
         """
         self._limits = limits or Limits()
-        from sessioncast.transport import Transport  # noqa: PLC0415  the HTTP library takes as long as all the rest
+        if backend is None:
+            from sessioncast.transport import Transport  # noqa: PLC0415  the HTTP library takes as long as all the rest
 
-        self._transport = Transport(url, token=token, user=user, limits=self._limits)
-        sender = Sender(self._transport, self._limits, on_retry=on_retry)
+            backend = Transport(url, token=token, user=user, limits=self._limits)
+        self._backend = backend
+        sender = self._sender = Sender(backend, self._limits, on_retry=on_retry)
         self._subscriptions: WeakSet[Subscription] = WeakSet()
         self.projects = Projects(sender)
         self.tasks = Tasks(sender)
@@ -79,8 +92,10 @@ class Client:
         self.providers = Providers(sender, self._limits, self._afterwards)
         self.versions = Versions(sender)
         self.threads = Threads(sender, self._limits, self._afterwards)
-        self.user = user_of(token, user)
-        self.project = project_of(token)
+        self._reports = Reports(sender, self._afterwards, backend.counters)
+        known = None if callable(token) else token
+        self.user = user or (None if callable(token) else user_of(known, user))
+        self.project = None if callable(token) else project_of(known)
 
     def subscribe(
         self,
@@ -92,39 +107,85 @@ class Client:
         kinds: Iterable[Kind | str] | None = None,
         position: str | None = None,
         snapshot: SnapshotWish = "auto",
-        transport: Literal["sse", "websocket"] = "sse",
+        transport: TransportWish = "auto",
+        when_full: WhenFull = "error",
         on_state: Callable[[StreamState], None] | None = None,
     ) -> Subscription:
         """What happens in a project from now on, or from `position` on, as an async iterator.
 
         It reconnects by itself, for as long as it takes. Leave it by `aclose`, or use it as an async context manager.
+        Subscriptions over WebSockets share a connection, so what comes for one that is not read waits in a buffer;
+        over the others it waits on the server.
 
         Args:
             task, session, thread: ids; any of them; a task covers its sessions. None at all: the whole project.
             kinds: narrows what comes: `task`, `session`, `output`, …
             position: of an earlier subscription with the same filter.
             snapshot: `auto`: when there is no usable position; `always`: at first, too; `never`: a gap is told of only.
+            transport: `auto`: WebSocket, else server-sent events, else polls; whatever works is remembered, and what is
+                better is tried again in between.
+            when_full: what is to become of it when the buffer is full (`Limits.buffer_bytes`, `Limits.buffer_frames`):
+                `error`: when all in it was yielded `SlowConsumer` is raised; `resume`: then it goes on from there, by
+                what the server still has, or a gap.
             on_state: called when the connection's state changes; must not raise.
 
         Raises:
             BadFilterError, BadPositionError: an argument cannot be one.
         """
         wanted = Filter.of(tasks=_ids(task), sessions=_ids(session), threads=_ids(thread), kinds=kinds)
-        path = f"/v1/projects/{quote(project, safe='')}"
-
-        async def open_stream(resume: str | None, wish: SnapshotWish) -> Stream:
-            if transport == "sse":
-                from sessioncast.streams.eventstream import open_sse  # noqa: PLC0415  only what is used is loaded
-
-                return await open_sse(self._transport, path, wanted, position=resume, snapshot=wish)
-            from sessioncast.streams.websocket import open_websocket  # noqa: PLC0415  the same
-
-            return await open_websocket(self._transport, project, wanted, position=resume, snapshot=wish)
-
-        tracker = Tracker(f"{self._transport.url}{path}", position, snapshot)
-        subscription = Subscription(open_stream, tracker, self._limits, on_state=on_state)
+        statuses = Statuses()
+        subscription = Subscription(
+            self._backend.ways(project, wanted, transport, statuses),
+            Tracker(f"{self._backend.url}/v1/projects/{project}", position, snapshot),
+            self._limits,
+            statuses=statuses,
+            when_full=when_full,
+            on_state=on_state,
+            on_stale=partial(self._reports.stale, project, wanted),
+        )
         self._subscriptions.add(subscription)
         return subscription
+
+    def live(
+        self,
+        project: str,
+        *,
+        task: Ids = (),
+        session: Ids = (),
+        thread: Ids = (),
+        kinds: Iterable[Kind | str] | None = None,
+        transport: TransportWish = "auto",
+        on_state: Callable[[StreamState], None] | None = None,
+        check_s: float = 60.0,
+    ) -> "Live":
+        """The present state of what a subscription covers, kept up for as long as this `async with` lasts.
+
+        Args:
+            task, session, thread, kinds, transport, on_state: as for `subscribe`.
+            check_s: on push, the whole of it is compared with the server's so often, in seconds.
+
+        Raises:
+            BadFilterError: an argument cannot be one.
+        """
+        wanted = Filter.of(tasks=_ids(task), sessions=_ids(session), threads=_ids(thread), kinds=kinds)
+        subscription = self.subscribe(
+            project,
+            task=wanted.tasks,
+            session=wanted.sessions,
+            thread=wanted.threads,
+            kinds=wanted.kinds,
+            snapshot="always",
+            transport=transport,
+            on_state=on_state,
+            when_full="resume",
+        )
+        from sessioncast.live.live import live  # noqa: PLC0415  only what is used is loaded
+
+        return live(subscription, self._sender, self._backend.counters, self._reports, project, wanted, check_s=check_s)
+
+    def stats(self) -> Stats:
+        """What it has done so far, in numbers."""
+        return self._backend.counters.now()
 
     def iteration(
         self,
@@ -250,7 +311,7 @@ class Client:
         try:
             await self._afterwards.aclose()
         finally:
-            await self._transport.aclose()
+            await self._backend.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -55,6 +55,12 @@ def project_of(token: str | None) -> str | None:
     return None
 
 
+def expiry_of(token: str) -> float | None:
+    """When a token expires, in seconds since 1970; None: it does not tell. Read, not verified, as above."""
+    expires = _claims(token).get("exp")
+    return float(expires) if isinstance(expires, int | float) and not isinstance(expires, bool) else None
+
+
 def _claims(token: str) -> dict[str, Any]:
     try:
         claims = token.split(".")[1]

@@ -22,7 +22,11 @@ class Limits:
         turn_s: the longest wait for a turn that the server may have for one who names none.
         body_bytes: messages for a thread that are larger together are not sent: the server, as it comes, would not
             take them.
-        idle_s: a stream on which nothing was heard for so long is dead (the server's heartbeat is 15 s).
+        idle_s: a stream on which nothing was heard for so long is stale, and dead: twice the server's heartbeat.
+        first_frame_s: a stream that was opened and says nothing for so long is one that does not get through.
+        renew_s: a token that expires, and can be renewed, is renewed so long before.
+        buffer_bytes, buffer_frames: of a subscription that shares a connection with others, what came and was not read
+            yet. What is more is not kept: see `Client.subscribe`.
         frame_bytes: a longer frame or event ends the stream with a `ProtocolError`.
     """
 
@@ -38,5 +42,9 @@ class Limits:
     give_up_s: float = 5.0
     turn_s: float = 60.0
     body_bytes: int = 2**20
-    idle_s: float = 35.0
+    idle_s: float = 30.0
+    first_frame_s: float = 5.0
+    renew_s: float = 30.0
+    buffer_bytes: int = 16 * 2**20
+    buffer_frames: int = 10_000
     frame_bytes: int = 64 * 2**20

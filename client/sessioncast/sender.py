@@ -11,8 +11,8 @@ from sessioncast.backoff import Backoff
 from sessioncast.errors import ConnectionLost, ProblemError, ProtocolError
 from sessioncast.limits import Limits
 
-if TYPE_CHECKING:  # it loads the HTTP library
-    from sessioncast.transport import Transport
+if TYPE_CHECKING:  # it is named only
+    from sessioncast.backend import Backend
 
 OnRetry = Callable[[ProblemError | ConnectionLost], None]
 """Hears why a request is about to be repeated."""
@@ -27,7 +27,7 @@ class Sender:
     once, whichever answer was lost. That is why repeating is always allowed here.
     """
 
-    def __init__(self, transport: "Transport", limits: Limits, *, on_retry: OnRetry | None = None) -> None:
+    def __init__(self, transport: "Backend", limits: Limits, *, on_retry: OnRetry | None = None) -> None:
         self._transport = transport
         self._limits = limits
         self._on_retry = on_retry

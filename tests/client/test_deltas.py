@@ -77,6 +77,11 @@ def test_other_ephemeral_events_are_passed_over() -> None:
             place.take(Events([wrong]))
 
 
+def over_sse(client: Client, position: str) -> Subscription:
+    """A subscription over server-sent events."""
+    return client.subscribe("p", position=position, transport="sse")
+
+
 async def seen(stream: Subscription, count: int) -> list[tuple[Item, str | None]]:
     """The next items, and the subscription's position at each."""
     return [(await anext(stream), stream.position) for _ in range(count)]
@@ -99,7 +104,7 @@ async def test_over_server_sent_events(server: ScriptedServer, quick: Limits) ->
         Streamed([start + b"id: e:7\n\n" + framed(delta(3))], then="break"),
         Streamed([start + framed(event(8))]),
     )
-    async with Client(server.url, limits=quick) as client, client.subscribe("p", position="e:1") as stream:
+    async with Client(server.url, limits=quick) as client, over_sse(client, "e:1") as stream:
         assert shown(await seen(stream, 9)) == [
             *(("e:2", "e:2"), (piece(0), "e:2"), (piece(1), "e:2"), (piece(2), "e:2")),
             *((piece(3), "e:2"), ("e:8", "e:8")),

@@ -11,8 +11,8 @@ import pytest
 
 import sessioncast
 from sessioncast import Client, Event, Limits, Opened, Snapshot, StreamState, Subscription
-from sessioncast.streams.eventstream import SSEStream, open_sse
-from sessioncast.streams.tracker import SnapshotWish, Tracker
+from sessioncast.streams.statuses import Statuses
+from sessioncast.streams.tracker import Tracker
 from sessioncast.transport import Transport
 from sessioncast_shared.filters import Filter
 from support.scripted import Lost, Reply, ScriptedServer, Streamed
@@ -37,6 +37,11 @@ RESUMED = frame("ready", {"state": "resumed", "position": "e:1"})
 FRESH = frame("ready", {"state": "snapshot", "position": "e:1"}) + frame("snapshot", {"resources": []}, "e:1")
 
 
+def over_sse(client: Client, **wishes: Any) -> Subscription:
+    """A subscription over server-sent events."""
+    return client.subscribe("p", transport="sse", **wishes)
+
+
 async def positions(stream: Subscription, count: int) -> list[str]:
     """Positions of the next events; other items are left out."""
     found: list[str] = []
@@ -56,7 +61,10 @@ async def test_a_broken_stream_resumes_after_the_last_event(server: ScriptedServ
         Streamed([RESUMED + event(2) + event(3) + event(4)], then="end"),
         Streamed([RESUMED + event(5)]),
     )
-    async with Client(server.url, "secret", limits=quick) as client, client.subscribe("p", task=TASK) as stream:
+    async with (
+        Client(server.url, "secret", limits=quick) as client,
+        over_sse(client, task=TASK) as stream,
+    ):
         assert await positions(stream, 4) == ["e:2", "e:3", "e:4", "e:5"]
         assert stream.position == "e:5"
     assert [seen.headers.get("last-event-id") for seen in server.seen] == [None, "e:3", "e:3", "e:4"]
@@ -67,7 +75,7 @@ async def test_a_broken_stream_resumes_after_the_last_event(server: ScriptedServ
 async def test_an_unfinished_event_is_not_believed(server: ScriptedServer, quick: Limits) -> None:
     """What was cut off in the middle is asked for again."""
     server.say(Streamed([FRESH, event(2)[:-1]], then="end"), Streamed([RESUMED + event(2)]))
-    async with Client(server.url, limits=quick) as client, client.subscribe("p") as stream:
+    async with Client(server.url, limits=quick) as client, over_sse(client) as stream:
         assert await positions(stream, 1) == ["e:2"]
     assert server.seen[1].headers["last-event-id"] == "e:1"
 
@@ -77,7 +85,10 @@ async def test_a_gap_is_told_with_its_snapshot(server: ScriptedServer, quick: Li
     gap = {"state": "gap", "from": "e:5", "to": "f:9", "reason": "epoch", "position": "f:9"}
     pages = frame("snapshot", {"resources": [], "more": True}) + frame("snapshot", {"resources": []}, "f:9")
     server.say(Streamed([frame("ready", gap) + pages + event(10, "f")]))
-    async with Client(server.url, limits=quick) as client, client.subscribe("p", position="e:5") as stream:
+    async with (
+        Client(server.url, limits=quick) as client,
+        over_sse(client, position="e:5") as stream,
+    ):
         items = [await anext(stream) for _ in range(3)]
     assert items[0] == Opened("gap", "epoch", "e:5", "f:9", "f:9")
     assert items[1] == Snapshot((), "f:9")
@@ -89,7 +100,7 @@ async def test_a_snapshot_cut_in_half_is_begun_anew(server: ScriptedServer, quic
     """A connection that breaks between the pages leaves no half state, and no position that would hide it."""
     half = frame("ready", {"state": "snapshot", "position": "e:8"}) + frame("snapshot", {"resources": [], "more": True})
     server.say(Streamed([half], then="break"), Streamed([FRESH]))
-    async with Client(server.url, limits=quick) as client, client.subscribe("p") as stream:
+    async with Client(server.url, limits=quick) as client, over_sse(client) as stream:
         items = [await anext(stream) for _ in range(3)]
     assert [type(item) for item in items] == [Opened, Opened, Snapshot]
     assert "last-event-id" not in server.seen[1].headers
@@ -98,7 +109,7 @@ async def test_a_snapshot_cut_in_half_is_begun_anew(server: ScriptedServer, quic
 async def test_the_position_is_that_of_what_was_yielded(server: ScriptedServer, quick: Limits) -> None:
     """Events that arrived together but were not handed out yet are not counted as handled."""
     server.say(Streamed([FRESH + event(2) + event(3)]))
-    async with Client(server.url, limits=quick) as client, client.subscribe("p") as stream:
+    async with Client(server.url, limits=quick) as client, over_sse(client) as stream:
         assert await positions(stream, 1) == ["e:2"]
         assert stream.position == "e:2"
 
@@ -110,7 +121,10 @@ async def test_an_id_on_its_own_moves_the_place(server: ScriptedServer, quick: L
         Streamed([RESUMED + frame("heartbeat", {"head": "e:90"}, "e:50")], then="end"),
         Streamed([RESUMED]),
     )
-    async with Client(server.url, limits=quick) as client, client.subscribe("p", position="e:1") as stream:
+    async with (
+        Client(server.url, limits=quick) as client,
+        over_sse(client, position="e:1") as stream,
+    ):
         for _ in range(3):
             assert isinstance(await anext(stream), Opened)
     assert [seen.headers["last-event-id"] for seen in server.seen] == ["e:1", "e:40", "e:50"]
@@ -120,8 +134,8 @@ async def test_silence_is_an_end(server: ScriptedServer, quick: Limits) -> None:
     """A connection on which nothing is heard, not even a heartbeat, is given up and opened anew."""
     server.say(Streamed([FRESH]), Streamed([RESUMED + event(2)]))
     async with (
-        Client(server.url, limits=replace(quick, idle_s=0.05)) as client,
-        client.subscribe("p") as stream,
+        Client(server.url, limits=replace(quick, idle_s=0.5)) as client,
+        over_sse(client) as stream,
     ):
         assert await positions(stream, 1) == ["e:2"]
     assert len(server.seen) == 2
@@ -131,7 +145,7 @@ async def test_a_comment_is_a_sign_of_life(server: ScriptedServer, quick: Limits
     """Any byte counts as heard, and yields nothing."""
     go = asyncio.Event()
     server.say(Streamed([FRESH, b": still here\n\n", go, event(2)]))
-    async with Client(server.url, limits=quick) as client, client.subscribe("p") as stream:
+    async with Client(server.url, limits=quick) as client, over_sse(client) as stream:
         assert isinstance(await anext(stream), Opened)
         assert isinstance(await anext(stream), Snapshot)
         go.set()
@@ -162,13 +176,10 @@ async def test_it_comes_back_no_sooner_than_asked(
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    async def open_stream(position: str | None, wish: SnapshotWish) -> SSEStream:
-        return await open_sse(transport, "/v1/projects/p", Filter(), position=position, snapshot=wish)
-
-    async with (
-        aclosing(Transport(server.url, token=None, user=None, limits=quick)) as transport,
-        Subscription(open_stream, Tracker("url", "e:1", "auto"), quick, sleep=sleep) as stream,
-    ):
+    statuses = Statuses()
+    async with aclosing(Transport(server.url, token=None, user=None, limits=quick)) as transport:
+        ways = transport.ways("p", Filter(), "sse", statuses)
+        stream = Subscription(ways, Tracker("url", "e:1", "auto"), quick, statuses=statuses, sleep=sleep)
         assert await positions(stream, 1) == ["e:2"]
     assert len(waited) == 1
     assert least_s <= waited[0] <= least_s + quick.backoff_cap_s
@@ -189,7 +200,7 @@ async def test_a_refusal_ends_the_subscription(
     """What coming back cannot change is raised once, and the iteration is over."""
     server.say(Reply(status, {"code": "c", "detail": "No."}))
     async with Client(server.url, limits=quick) as client:
-        stream = client.subscribe("p")
+        stream = over_sse(client)
         with pytest.raises(kind):
             await anext(stream)
         with pytest.raises(StopAsyncIteration):
@@ -206,20 +217,20 @@ async def test_nonsense_ends_the_subscription(server: ScriptedServer, quick: Lim
     server.say(Streamed([nonsense]))
     async with Client(server.url, limits=quick) as client:
         with pytest.raises(sessioncast.ProtocolError):
-            await anext(client.subscribe("p"))
+            await anext(over_sse(client))
 
 
 async def test_unknown_frames_of_a_newer_server_are_passed_over(server: ScriptedServer, quick: Limits) -> None:
     """A named frame that this client does not know disturbs nothing."""
     server.say(Streamed([FRESH + frame("later", {"x": 1}) + event(2)]))
-    async with Client(server.url, limits=quick) as client, client.subscribe("p") as stream:
+    async with Client(server.url, limits=quick) as client, over_sse(client) as stream:
         assert await positions(stream, 1) == ["e:2"]
 
 
 async def test_a_cancelled_wait_loses_the_connection_but_not_the_place(server: ScriptedServer, quick: Limits) -> None:
     """`anext` under a timeout can be tried again: the subscription resumes where it was."""
     server.say(Streamed([FRESH + event(2)]), Streamed([RESUMED + event(3)]))
-    async with Client(server.url, limits=quick) as client, client.subscribe("p") as stream:
+    async with Client(server.url, limits=quick) as client, over_sse(client) as stream:
         assert await positions(stream, 1) == ["e:2"]
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(stream), 0.01)
@@ -240,7 +251,7 @@ async def test_closing_from_outside_ends_the_iteration(server: ScriptedServer, q
         return "ended"
 
     client = Client(server.url, limits=quick)
-    listening = asyncio.create_task(listen(client.subscribe("p", on_state=states.append)))
+    listening = asyncio.create_task(listen(over_sse(client, on_state=states.append)))
     await until(lambda: count == 2, "the snapshot")
     await client.aclose()
     assert await listening == "ended"
@@ -252,7 +263,9 @@ async def test_the_state_tells_of_the_connection(server: ScriptedServer, quick: 
     server.say(Streamed([FRESH], then="end"), Streamed([RESUMED + event(2)]))
     told: list[tuple[StreamState, bool]] = []
     async with Client(server.url, limits=quick) as client:
-        stream = client.subscribe("p", on_state=lambda state: told.append((state, stream.last_error is not None)))
+        stream = client.subscribe(
+            "p", transport="sse", on_state=lambda state: told.append((state, stream.last_error is not None))
+        )
         assert await positions(stream, 1) == ["e:2"]
         await stream.aclose()
     assert told == [

@@ -48,11 +48,15 @@ class Lost:
 
 
 class ScriptedServer:
-    """Answers one request after the other with the next line of its script; keeps what it was asked."""
+    """Answers one request after the other with the next line of its script; keeps what it was asked.
+
+    Reports of clients are kept apart, and taken without a line of the script.
+    """
 
     def __init__(self) -> None:
         self.url = ""
         self.seen: list[Seen] = []
+        self.reports: list[Seen] = []
         self._script: deque[Reply | Streamed | Lost] = deque()
         self._answering: set[asyncio.Task[None]] = set()
 
@@ -70,6 +74,10 @@ class ScriptedServer:
         self._answering.add(task)
         try:
             while (seen := await _read(reader)) is not None:
+                if seen.path == "/v1/client-reports":
+                    self.reports.append(seen)
+                    await _speak(Reply(204), reader, writer)
+                    continue
                 self.seen.append(seen)
                 line = self._script.popleft() if self._script else Reply(500, {"detail": "not in the script"})
                 if not await _speak(line, reader, writer):

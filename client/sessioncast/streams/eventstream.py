@@ -1,20 +1,22 @@
 """A subscription's connection over server-sent events."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sessioncast.errors import ConnectionLost, ProtocolError
 from sessioncast.streams.frames import Events, Frame, Goodbye, Moved, control_frame
 from sessioncast.streams.sse import EventTooLongError, ServerSentEvent, SSEParser
 from sessioncast.streams.tracker import SnapshotWish
-from sessioncast.transport import ByteStream, Transport
 from sessioncast_shared.filters import Filter
+
+if TYPE_CHECKING:  # it loads the HTTP library, and this
+    from sessioncast.transport import ByteStream, Transport
 
 
 class SSEStream:
     """Reads frames from an open event stream."""
 
-    def __init__(self, stream: ByteStream, *, max_bytes: int) -> None:
+    def __init__(self, stream: "ByteStream", *, max_bytes: int) -> None:
         self._stream = stream
         self._parser = SSEParser(max_bytes=max_bytes)
 
@@ -75,7 +77,7 @@ def _moves_nothing(frame: Frame | None) -> bool:
 
 
 async def open_sse(
-    transport: Transport, project_path: str, wanted: Filter, *, position: str | None, snapshot: SnapshotWish
+    transport: "Transport", path: str, wanted: Filter, *, position: str | None, snapshot: SnapshotWish
 ) -> SSEStream:
     """Open an event stream.
 
@@ -84,5 +86,5 @@ async def open_sse(
     """
     query = [*wanted.query(), ("snapshot", snapshot)]
     headers = {} if position is None else {"Last-Event-ID": position}
-    stream = await transport.stream(f"{project_path}/events", query=query, headers=headers)
+    stream = await transport.stream(path, query=query, headers=headers)
     return SSEStream(stream, max_bytes=transport.limits.frame_bytes)

@@ -116,9 +116,10 @@ Item = Opened | Snapshot | Event | Resync | Delta
 
 
 class StreamState(StrEnum):
-    """Where a subscription's connection stands."""
+    """Where a subscription's connection stands. Stale: nothing was heard for twice as long as it should take."""
 
     CONNECTING = "connecting"
     OPEN = "open"
     WAITING = "waiting"
+    STALE = "stale"
     CLOSED = "closed"
