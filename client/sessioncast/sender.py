@@ -45,7 +45,7 @@ class Sender:
         attempt_s: float | None = None,
         final: Callable[[ProblemError], bool] | None = None,
     ) -> Answer:
-        """The server's answer, a 2xx.
+        """The server's answer: a 2xx, or a 304 to a request with `If-None-Match`.
 
         Args:
             body: JSON value.
@@ -77,7 +77,7 @@ class Sender:
                 answer = await self._attempt(
                     method, path, min(left_s, whole_s), query=query, content=content, headers=sent
                 )
-                if 200 <= answer.status < 300:
+                if 200 <= answer.status < 300 or (answer.status == 304 and "If-None-Match" in sent):
                     return answer
                 if 300 <= answer.status < 400:
                     raise ProtocolError(answer.url, f"an answer with status {answer.status}")

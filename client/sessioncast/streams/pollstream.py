@@ -121,4 +121,6 @@ class PollStream:
             await asyncio.sleep(look_s)
             return False
         await asyncio.sleep(due_s)
+        if self.pace_s is None:
+            self._next_at = None
         return self.pace_s is not None

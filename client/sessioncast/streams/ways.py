@@ -159,6 +159,8 @@ class ServerWays:
         """Until something better than polling is to be tried; None: not by itself."""
         if self._fixed is not None:
             return None
+        if self.better("poll") is not None:
+            return 0.0
         at = self._remembered.ladder.climb_at(_now(), project=self._project)
         return None if at is None else max(0.0, at - _now())
 
