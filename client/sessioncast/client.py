@@ -80,7 +80,7 @@ class Client:
             from sessioncast.transport import Transport  # noqa: PLC0415  the HTTP library takes as long as all the rest
 
             backend = Transport(url, token=token, user=user, limits=self._limits)
-        self._backend = backend
+        self._backend: Backend = backend
         sender = self._sender = Sender(backend, self._limits, on_retry=on_retry)
         self._subscriptions: WeakSet[Subscription] = WeakSet()
         self.projects = Projects(sender)

@@ -18,6 +18,7 @@ class Stats:
 
     Attributes:
         transports: streams that are open now, by transport.
+        sockets: WebSockets that are open now; a hundred streams share one.
         opened: streams that were opened, by transport.
         reconnects: times that a stream was opened again, after one of the same subscription had ended.
         gaps, resyncs: times that events were missed, by the beginning of a stream, and in the middle of one.
@@ -34,6 +35,7 @@ class Stats:
     """
 
     transports: Mapping[str, int]
+    sockets: int
     opened: Mapping[str, int]
     reconnects: int
     gaps: int
@@ -64,6 +66,7 @@ class Counters:
     """The same, being counted."""
 
     transports: Counter[str] = field(default_factory=Counter)
+    sockets: int = 0
     opened: Counter[str] = field(default_factory=Counter)
     reconnects: int = 0
     gaps: int = 0

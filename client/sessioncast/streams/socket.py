@@ -37,6 +37,8 @@ class Socket:
         self._mailboxes: dict[str, Mailbox] = {}
         self._refs = 0
         self._broken = False
+        self._gone = False
+        counters.sockets += 1
         self._reader = asyncio.create_task(self._read())
         self._renewer = asyncio.create_task(self._renew()) if credentials.renewable else None
 
@@ -90,7 +92,7 @@ class Socket:
             if task is not None and task is not asyncio.current_task():
                 task.cancel()
         self._end(ConnectionLost(self._wire.url, "given up"))
-        await self._wire.aclose()
+        await self._close()
 
     async def _read(self) -> None:
         try:
@@ -106,7 +108,13 @@ class Socket:
             self._broken = self.open  # after a goodbye it is no surprise
             self.open = False
             self._end(error)
-            await self._wire.aclose()
+            await self._close()
+
+    async def _close(self) -> None:
+        if not self._gone:
+            self._gone = True
+            self._counters.sockets -= 1
+        await self._wire.aclose()
 
     def _take(self, message: str | bytes) -> None:
         try:
