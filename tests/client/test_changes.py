@@ -111,3 +111,12 @@ def test_what_has_come_again_is_not_among_what_is_gone() -> None:
     changes.add(change(task(1), None, "b"))
     changes.add(change(task(1), None, "c"))
     assert (taken(changes), changes.dropped) == ([("a", 1, 2), ("c", 1, None)], 1)
+
+
+def test_what_was_taken_is_not_dropped_later() -> None:
+    """The bound is for those that wait."""
+    changes = Changes(gone_max=1)
+    changes.add(change(task(1), None, "a"))
+    assert taken(changes) == [("a", 1, None)]
+    changes.add(change(task(1), None, "b"))
+    assert (taken(changes), changes.dropped) == ([("b", 1, None)], 0)

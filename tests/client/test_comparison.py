@@ -6,6 +6,7 @@ from sessioncast import Event, Session, Snapshot, Task
 from sessioncast.live.comparison import mismatches
 from sessioncast.live.mirror import Mirror
 from sessioncast.streams.items import Shown
+from sessioncast_shared.filters import Filter
 from sessioncast_shared.providers import ProviderSession
 from sessioncast_shared.threads import Message, Thread
 from support.samples import AT, SESSION, TASK
@@ -198,3 +199,19 @@ def test_what_was_corrected_from_ahead_is_not_undone_by_older_events() -> None:
     assert ours.sessions["s"] == ahead
     ours.correct(snapshot("e:8", ahead, use("b")))
     assert ours.sessions["s"] == ahead
+
+
+def test_what_was_let_go_from_ahead_does_not_come_back_by_older_events() -> None:
+    """The snapshot knew of its leaving, which the stream has still to tell."""
+    ours = mirror("e:5", session())
+    ours.correct(snapshot("e:20"))
+    assert ours.take(told("e:10", "session.updated", session(version=7))) == []
+    assert dict(ours.sessions) == {}
+    assert [change.what for change in ours.take(told("e:21", "session.updated", session(version=8)))] == ["added"]
+
+
+def test_what_is_of_another_epoch_goes_when_a_part_does_not_show_it() -> None:
+    """Its offset means nothing in this one, however high it is."""
+    ours = mirror("e:50", session())
+    ours.take(snapshot("f:3", too_large=True))
+    assert [change.id for change in ours.fill(snapshot("f:4"), Filter(tasks=("t",)))] == ["s"]
