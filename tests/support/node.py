@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, Self
 
-from support import processes
+from support import processes, warm
 from support.ports import free_port
-from support.program import Program
+from support.program import Program, Running
 from support.waiting import DEADLINE_S
 
 PATIENT = {
@@ -34,6 +34,7 @@ class NodeProcess(Program):
         self._env = env
         self._arguments = arguments
         self._log_from = 0
+        self._fork: warm.WarmProcess | None = None
 
     def command(self) -> list[str | Path]:
         """What `scripts/serve` runs."""
@@ -49,6 +50,21 @@ class NodeProcess(Program):
         """Start it; the line of an earlier start says nothing about this one."""
         self._log_from = self.log.stat().st_size if self.log.exists() else 0
         super().launch()
+
+    def spawn(self, log: int) -> Running:
+        """As a fork of a program that has loaded the server, where that makes no difference."""
+        if not warm.may_be_warm(self._arguments, self._env):
+            return super().spawn(log)
+        arguments = [str(part) for part in self.command()[3:]]
+        self._fork = warm.fork(arguments, env=self.environment(), folder=self.log.parent, log=log)
+        return self._fork
+
+    def dismiss(self) -> None:
+        """The same; a fork's pid is free then."""
+        super().dismiss()
+        if self._fork is not None:
+            self._fork.release()
+            self._fork = None
 
     def is_ready(self) -> bool:
         """Whether it printed its address."""

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from support import processes
 from support.waiting import DEADLINE_S, wait_until
@@ -16,6 +16,23 @@ _TAIL = 4_000
 
 class DiedError(RuntimeError):
     """A program ended before it was ready; the text has the end of its log."""
+
+
+class Running(Protocol):
+    """What a program that was started is to us: a `subprocess.Popen`, or what does as one."""
+
+    @property
+    def pid(self) -> int:
+        """Process id; nobody else's until the status was asked for."""
+        ...
+
+    def poll(self) -> int | None:
+        """Exit status, None while it runs."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Exit status once it ended; `subprocess.TimeoutExpired` if it did not in time."""
+        ...
 
 
 class Program:
@@ -29,7 +46,7 @@ class Program:
 
     def __init__(self, log: Path) -> None:
         self.log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Running | None = None
         self._guard: subprocess.Popen[bytes] | None = None
 
     def command(self) -> Sequence[str | Path]:
@@ -86,27 +103,32 @@ class Program:
         """
         if self._process is not None:
             raise RuntimeError(f"{type(self).__name__} is running already")
-        user = self.user()
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.log.parent,
-                env=self.environment(),
-                user=user,
-                group=None if user is None else group_of(user),
-                extra_groups=None if user is None else [],
-                start_new_session=True,  # Ctrl-C is the test's, which then stops it
-            )
+            self._process = self.spawn(log.fileno())
+
+    def spawn(self, log: int) -> Running:
+        """Start the process; its output goes to this descriptor. However the test run ends, it ends with it."""
+        user = self.user()
+        process = subprocess.Popen(
+            self.command(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=self.log.parent,
+            env=self.environment(),
+            user=user,
+            group=None if user is None else group_of(user),
+            extra_groups=None if user is None else [],
+            start_new_session=True,  # Ctrl-C is the test's, which then stops it
+        )
         # When the test run is killed, nobody is left to stop the program: the guard reads to the end of a pipe that
         # closes with us. (PR_SET_PDEATHSIG will not do: it goes by the thread that started the program.)
         self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", 'read _; kill -KILL "$0"', str(self._process.pid)],
+            ["/bin/sh", "-c", 'read _; kill -KILL "$0"', str(process.pid)],
             stdin=subprocess.PIPE,
             start_new_session=True,
         )
+        return process
 
     def stop(self, *, deadline_s: float = DEADLINE_S) -> int | None:
         """Ask it to end and return its exit status; None if it did not run.
@@ -134,7 +156,7 @@ class Program:
         except subprocess.TimeoutExpired:
             self.kill()
             raise TimeoutError(f"{type(self).__name__} did not end in {deadline_s:g} s\n{self.tail()}") from None
-        self._dismiss()
+        self.dismiss()
         return status
 
     def kill(self) -> None:
@@ -146,7 +168,7 @@ class Program:
             members = processes.freeze(self._process.pid)  # or it could start another one while we count
             processes.send(members, signal.SIGKILL)
             self._process.wait()
-        self._dismiss()
+        self.dismiss()
         wait_until(lambda: not any(map(processes.alive, members)), f"{members} to be gone")
 
     def freeze(self) -> None:
@@ -180,7 +202,7 @@ class Program:
             raise DiedError(f"{type(self).__name__} ended before it was ready\n{self.tail()}")
         return self.is_ready()
 
-    def _dismiss(self) -> None:
+    def dismiss(self) -> None:
         """Forget the process, which ended."""
         self._process = None
         if self._guard is not None:
