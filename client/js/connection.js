@@ -2,6 +2,7 @@
 
 import { Hub } from "./hub.js";
 import { Live } from "./live.js";
+import { newName } from "./names.js";
 import { ProtocolError } from "./position.js";
 import { Refused } from "./refused.js";
 import { Replica } from "./replica.js";
@@ -116,7 +117,7 @@ export class Connection extends EventTarget {
    * @returns {Promise<{status: number, body: any}>}
    * @throws {Refused}
    */
-  async send(method, path, body = undefined, { key = crypto.randomUUID(), signal } = {}) {
+  async send(method, path, body = undefined, { key = newName(), signal } = {}) {
     const { requests, cache, limits } = this.#hub;
     const headers = { "Content-Type": "application/json", "Idempotency-Key": key };
     const init = { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal };

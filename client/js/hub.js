@@ -6,6 +6,7 @@ import { Feed } from "./feed.js";
 import { Identity } from "./identity.js";
 import { Ladder, TRANSPORTS } from "./ladder.js";
 import { LIMITS } from "./limits.js";
+import { newName } from "./names.js";
 import { openPoll } from "./poll.js";
 import { Refused } from "./refused.js";
 import { Replica } from "./replica.js";
@@ -42,6 +43,7 @@ export class Hub {
   #calls = new Map(); // answers that are awaited of the tab that leads
   #role = "undecided"; // or alone, leader, follower
   #tabs = null;
+  #page = newName();
   #next = 1;
   #events = new AbortController();
   #closed = false;
@@ -117,7 +119,7 @@ export class Hub {
    * @returns {string} its name
    */
   attach(wanted, replica, port, snapshot) {
-    const id = `${this.#tabs?.id ?? "page"}/${this.#next++}`;
+    const id = `${this.#page}/${this.#next++}`;
     this.#clients.set(id, { wanted, key: keyOf(wanted), replica, port, snapshot, admitted: false });
     this.#place(id);
     return id;
@@ -151,7 +153,7 @@ export class Hub {
   async refresh(id) {
     const { key } = this.#clients.get(id);
     if (this.#role !== "follower") return (await this.#feeds.get(key)?.refresh()) ?? { checked: false, mismatches: 0 };
-    const call = crypto.randomUUID();
+    const call = newName();
     this.#tabs.say({ op: "refresh", key, call });
     return new Promise((resolve) => {
       this.#calls.set(call, resolve);
@@ -176,7 +178,7 @@ export class Hub {
       hear: (message) => this.#hear(message),
       gone: (tab) => this.#gone(tab),
     };
-    this.#tabs = new Tabs(`sessioncast:${hash}`, on, this.limits);
+    this.#tabs = new Tabs(`sessioncast:${hash}`, this.#page, on, this.limits);
   }
 
   #become(role) {

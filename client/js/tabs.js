@@ -5,8 +5,6 @@
 export const SHARES = Boolean(globalThis.navigator?.locks && globalThis.BroadcastChannel);
 
 export class Tabs {
-  /** This tab. */
-  id = crypto.randomUUID();
   #name;
   #on;
   #limits;
@@ -20,12 +18,14 @@ export class Tabs {
 
   /**
    * @param {string} name of those who share
+   * @param {string} id of this tab
    * @param {{lead: () => void, follow: () => void, hear: (message: any) => void, gone: (tab: string) => void}} on
    *   `lead`, `follow`: what this tab is from now on, `follow` also when another one leads from now on
    * @param {import("./limits.js").Limits} limits
    */
-  constructor(name, on, limits) {
+  constructor(name, id, on, limits) {
     this.#name = name;
+    this.id = id;
     this.#on = on;
     this.#limits = limits;
     this.#channel = new BroadcastChannel(name);
