@@ -172,15 +172,19 @@ class Sessions:
         *,
         fence: int | None = None,
         deadline_s: float | None = None,
+        key: str | None = None,
     ) -> OutputRange:
         """Append output: pairs of stream (`log`, `result`, …) and text. Recorded once, however often it is sent.
+
+        Args:
+            key: the `Idempotency-Key`, for who may have to send the same in another call, or another life.
 
         Raises:
             SessionReplaced, SessionDeleted, Fenced: the session takes no more.
         """
         body = {"chunks": [{"stream": stream, "text": text} for stream, text in chunks]}
         answer = await self._sender.send(
-            "POST", f"{_path(session)}/output", body=body, headers=_fence(fence), deadline_s=deadline_s
+            "POST", f"{_path(session)}/output", body=body, headers=_fence(fence), deadline_s=deadline_s, key=key
         )
         return decoded(OutputRange, answer)
 

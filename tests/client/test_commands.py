@@ -23,6 +23,23 @@ def test_importing_the_client_loads_no_library_it_may_not_need() -> None:
     assert done.stdout == "set()\n", done.stderr
 
 
+def test_naming_the_commands_loads_none_of_them() -> None:
+    """Help, and a shell that completes, wait for what names the commands only, not for what they are made of."""
+    heavy = "{'httpx2', 'websockets', 'rich.live', 'sessioncast_server', 'sessioncast.client', 'fcntl', 'tty'}"
+    loaded = f"{heavy} & (set(sys.modules) - before)"
+    code = f"import sys; before = set(sys.modules); import sessioncast.cli.app; print({loaded})"
+    done = run("-c", f"import sessioncast.client; {code}")
+    assert done.stdout == "set()\n", done.stderr
+
+
+def test_a_shell_can_be_taught() -> None:
+    """The script that completes is printed for the shell that is named."""
+    done = run(
+        "-m", "sessioncast", "--show-completion", "bash", env={"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    )
+    assert "_SESSIONCAST_COMPLETE=complete_bash" in done.stdout
+
+
 @pytest.fixture
 def plugins(tmp_path: Path) -> dict[str, str]:
     """An environment with two installed packages: one adds `hello`, the other lacks a library."""
@@ -66,8 +83,13 @@ def test_the_clients_own_commands_do_not_load_the_others(plugins: dict[str, str]
         (["exec", "--task", "T", "--", "/no/such/command"], 127, "no such command"),
         (["exec", "--", "true"], 2, "--task"),
         (["watch", "--output-only"], 2, "needs --task or --session"),
+        (["watch", "--task", "x", "--output-only", "--json"], 2, "not JSON"),
+        (["watch", "--transport", "pigeon"], 2, "pigeon"),
+        (["spool", "send", "/no/such/file"], 1, "No such file"),
+        (["start", "T", "run"], 2, "argument 'model'"),
         (["watch", "--task", "nonsense"], 2, "not an id"),
-        (["watch", "--url", "ftp://x"], 1, "ftp"),
+        (["watch", "--url", "ftp://x"], 2, "ftp"),
+        (["list", "--url", "localhost:8080"], 2, "http://"),
     ],
 )
 def test_what_cannot_be_meant_is_told_in_a_line(arguments: list[str], code: int, text: str) -> None:

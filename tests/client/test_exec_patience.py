@@ -1,5 +1,6 @@
 """What `sessioncast exec` tells while a session cannot be taken yet, and when it cannot be taken at all."""
 
+import asyncio
 from pathlib import Path
 from uuid import uuid4
 
@@ -112,3 +113,23 @@ async def test_a_silent_server_is_told_of(capsys: pytest.CaptureFixture[str]) ->
     patience.start()
     await until(lambda: "waiting for the server" in capsys.readouterr().err, "a line")
     patience.stop()
+
+
+async def test_where_waiting_is_wanted_silence_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever follows something waits for a long time, and hears of what went wrong only."""
+    patience = Patience(slow_s=0, reasons_only=True)
+    patience.start()
+    told = ""
+
+    def heard() -> bool:
+        nonlocal told
+        # Told at once only when the wait is long already: until then it is tried again.
+        patience.retrying(ConnectionLost("http://x", "refused"))
+        told += capsys.readouterr().err
+        return bool(told)
+
+    await asyncio.sleep(0)
+    assert capsys.readouterr().err == ""
+    await until(heard, "the reason")
+    patience.stop()
+    assert told == "sessioncast: no answer from http://x: refused; trying again\n"

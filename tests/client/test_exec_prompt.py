@@ -294,5 +294,5 @@ async def test_others_that_are_always_faster_are_told_of(server: ScriptedServer,
     command = ("exec", "--task", "0b9d3c8e-0000-4000-8000-000000000001", "--replace", "--", "echo")
     async with Terminal(tmp_path, server.url, *command) as terminal:
         assert await terminal.ended() == 125
-        assert terminal.screen == "sessioncast: Why. (status 409)\n"
+        assert terminal.screen == "sessioncast: Why. (session_changed)\n"
     assert len(server.seen) == 7

@@ -18,7 +18,8 @@ class Command:
         stem = f"{arguments[0]}-{os.urandom(3).hex()}"
         self._out, self._err = folder / f"{stem}.out", folder / f"{stem}.err"
         self._arguments = arguments
-        self._env = {"SESSIONCAST_URL": url, "NO_COLOR": "1", "COLUMNS": "200"}
+        # What it leaves for later is the test's, not the user's.
+        self._env = {"SESSIONCAST_URL": url, "NO_COLOR": "1", "COLUMNS": "200", "XDG_STATE_HOME": str(folder / "state")}
         self._process: asyncio.subprocess.Process | None = None
 
     @classmethod

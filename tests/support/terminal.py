@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import signal
 import struct
 import sys
 import termios
@@ -29,11 +30,10 @@ class Terminal:
         self._folder = folder
         self._arguments = arguments
         self._errors = errors
-        self._env = {"SESSIONCAST_URL": url, "NO_COLOR": "1"}
+        self._env = {"SESSIONCAST_URL": url, "NO_COLOR": "1", "XDG_STATE_HOME": str(folder / "state")}
         self._screen = bytearray()
         self._person, self._seat = os.openpty()
-        # Wide enough for every line of ours.
-        fcntl.ioctl(self._seat, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 300, 0, 0))
+        self.resize(rows=50, columns=300)  # wide enough for every line of ours
         self._process: asyncio.subprocess.Process | None = None
 
     @classmethod
@@ -50,6 +50,15 @@ class Terminal:
     def modes(self) -> list[Any]:
         """How the terminal is set up."""
         return termios.tcgetattr(self._seat)
+
+    def resize(self, *, rows: int, columns: int) -> None:
+        """Make it another size; who runs on it is told."""
+        fcntl.ioctl(self._seat, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def send(self, number: signal.Signals) -> None:
+        """Send the command a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def type(self, text: str) -> None:
         """Press keys."""

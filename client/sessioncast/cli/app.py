@@ -7,6 +7,11 @@ import typer
 from typer.core import TyperGroup
 
 from sessioncast.cli import exec as exec_command
+from sessioncast.cli import export as export_command
+from sessioncast.cli import list as list_command
+from sessioncast.cli import spools
+from sessioncast.cli import start as start_command
+from sessioncast.cli import tail as tail_command
 from sessioncast.cli import watch as watch_command
 
 GROUP = "sessioncast.commands"
@@ -55,10 +60,17 @@ def build() -> typer.Typer:
         cls=Commands,
         help="Live sessions for AI-agent applications.",
         no_args_is_help=True,
-        add_completion=False,
         # A traceback with all local variables would show tokens.
         pretty_exceptions_enable=False,
     )
     app.command("watch")(watch_command.watch)
     app.command("exec", context_settings={"allow_interspersed_args": False})(exec_command.execute)
+    app.command("tail")(tail_command.tail)
+    app.command("start")(start_command.start)
+    app.command("list")(list_command.list_)
+    app.command("export")(export_command.export)
+    spool = typer.Typer(help="Output that `exec` has left on disk.", no_args_is_help=True)
+    spool.command("list")(spools.spool_list)
+    spool.command("send")(spools.spool_send)
+    app.add_typer(spool, name="spool")
     return app

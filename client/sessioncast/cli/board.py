@@ -1,4 +1,4 @@
-"""What `watch` knows: tasks and live sessions, and what has changed. No I/O."""
+"""What `watch` knows: tasks, live sessions and what they use, and what has changed. No I/O."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,6 +7,7 @@ from typing import Any
 from sessioncast.decode import validated
 from sessioncast.streams.items import Item, Snapshot
 from sessioncast_shared.events import Event, EventType
+from sessioncast_shared.providers import ProviderSession
 from sessioncast_shared.resources import Session, Task
 
 _TASKS = {EventType.TASK_CREATED, EventType.TASK_UPDATED}
@@ -15,7 +16,13 @@ _SESSIONS = {
     EventType.SESSION_UPDATED,
     EventType.SESSION_REPLACED,
     EventType.SESSION_DELETED,
-    "session.resumed",  # of a newer server
+    EventType.SESSION_RESUMED,
+}
+_USES = {
+    EventType.PROVIDER_STARTED,
+    EventType.PROVIDER_UPDATED,
+    EventType.PROVIDER_ENDED,
+    EventType.RESUME_FAILED,
 }
 
 
@@ -23,10 +30,14 @@ class Board:
     """The present state, kept up by a subscription's items.
 
     Attributes:
+        known: whether the present state was told.
         tasks, sessions: by id; only live sessions.
+        uses: provider sessions of live sessions, by id: of each chain the newest when it was told first, and all since.
     """
 
     def __init__(self) -> None:
+        self.known = False
+        self.uses: dict[str, ProviderSession] = {}
         self.tasks: dict[str, Task] = {}
         self.sessions: dict[str, Session] = {}
 
@@ -42,7 +53,15 @@ class Board:
                 return list(self._task(validated(Task, data, type_)))
             case Event(type=type_, data=data) if type_ in _SESSIONS:
                 return list(self._session(validated(Session, data, type_)))
+            case Event(type=type_, data=data) if type_ in _USES:
+                self._use(validated(ProviderSession, data, type_))
         return []
+
+    def tokens(self, session: str) -> int | None:
+        """Tokens of what a session is known to have used; None where nobody told any."""
+        told = [use.usage.tokens for use in self.uses.values() if use.session_id == session]
+        known = [tokens for tokens in told if tokens is not None]
+        return sum(known) if known else None
 
     @property
     def done(self) -> bool:
@@ -60,17 +79,29 @@ class Board:
             yield None, sessions
 
     def _replace(self, snapshot: Snapshot) -> Iterator[str]:
+        self.known = True
         tasks = {task.id: task for task in snapshot.tasks}
         sessions = {session.id: session for session in snapshot.sessions}
         for task in [task for id_, task in self.tasks.items() if id_ not in tasks]:
             del self.tasks[task.id]
         for gone in [session for id_, session in self.sessions.items() if id_ not in sessions]:
-            del self.sessions[gone.id]
+            self._forget(gone.id)
             yield self._line(gone, "gone")
         for task in tasks.values():
             yield from self._task(task)
         for session in sessions.values():
             yield from self._session(session)
+        for use in snapshot.provider_sessions:
+            self._use(use)
+
+    def _use(self, use: ProviderSession) -> None:
+        if use.session_id in self.sessions:
+            self.uses[use.id] = use
+
+    def _forget(self, session: str) -> Session | None:
+        for id_ in [id_ for id_, use in self.uses.items() if use.session_id == session]:
+            del self.uses[id_]
+        return self.sessions.pop(session, None)
 
     def _task(self, task: Task) -> Iterator[str]:
         old = self.tasks.get(task.id)
@@ -82,7 +113,7 @@ class Board:
     def _session(self, session: Session) -> Iterator[str]:
         old = self.sessions.get(session.id)
         if session.deleted_at is not None:
-            if self.sessions.pop(session.id, None) is not None:
+            if self._forget(session.id) is not None:
                 yield self._line(session, f"replaced by {session.replaced_by}" if session.replaced_by else "deleted")
             return
         # The highest version wins, in whatever order they are heard.

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from sessioncast.client import Client
 from sessioncast.confirmation import ModelChangeRequiresConfirmation
 from sessioncast_shared.filters import is_uuid
-from sessioncast_shared.resources import Session
+from sessioncast_shared.resources import Session, StartOutcome
 
 Decide = Callable[[ModelChangeRequiresConfirmation], Awaitable[bool]]
 """Whether the active session that a refusal describes may be replaced."""
@@ -57,13 +57,23 @@ async def take_session(client: Client, task: str, phase: str, model: str, *, dec
     try:
         return (await client.sessions.start(task, phase, model, on_conflict="restart")).session
     except ModelChangeRequiresConfirmation as refusal:
-        last = refusal
+        return (await settle(refusal, decide=decide)).session
+
+
+async def settle(refusal: ModelChangeRequiresConfirmation, *, decide: Decide) -> StartOutcome:
+    """Start all the same, where the session in the way has ended, or it is so decided.
+
+    Raises:
+        ActiveSessionError: it is active, and stays.
+        SessionChanged: others were faster each time.
+    """
+    last = refusal
     for _ in range(TRIES):
         if last.existing.active and not await decide(last):
             raise ActiveSessionError(last)
         # What is confirmed is the session that was looked at; if it is another by now, it is looked at again.
         try:
-            return (await last.confirm()).session
-        except ModelChangeRequiresConfirmation as refusal:
-            last = refusal
+            return await last.confirm()
+        except ModelChangeRequiresConfirmation as another:
+            last = another
     raise last

@@ -1,6 +1,6 @@
 """Output of the watched sessions, each chunk once and in order."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from sessioncast.decode import validated
 from sessioncast.errors import ConnectionLost, NotFound
@@ -19,9 +19,10 @@ class OutputFollower:
     fetched. `seq` counts without gaps in each session, so what was shown is known by one number.
     """
 
-    def __init__(self, fetch: Fetch) -> None:
+    def __init__(self, fetch: Fetch, shown: Mapping[str, int] | None = None) -> None:
+        """`shown`: how far what was shown before reaches, by session."""
         self._fetch = fetch
-        self._shown: dict[str, int] = {}
+        self._shown = dict(shown or {})
 
     async def take(self, item: Item) -> AsyncIterator[tuple[str, OutputChunk]]:
         """Session ids and chunks to show now."""

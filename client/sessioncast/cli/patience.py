@@ -11,8 +11,10 @@ SLOW_S = 3.0
 class Patience:
     """Says nothing for a while, then why there is no answer yet: each reason once."""
 
-    def __init__(self, *, slow_s: float = SLOW_S) -> None:
+    def __init__(self, *, slow_s: float = SLOW_S, reasons_only: bool = False) -> None:
+        """`reasons_only`: where waiting is what is wanted, that nothing came is not worth a word."""
         self._slow_s = slow_s
+        self._reasons_only = reasons_only
         self._slow = False
         self._timer: asyncio.TimerHandle | None = None
         self._reason: ProblemError | ConnectionLost | None = None
@@ -42,6 +44,8 @@ class Patience:
 
     def _tell(self) -> None:
         reason = self._reason
+        if reason is None and self._reasons_only:
+            return
         # Not by its text, in which request ids differ.
         name = reason.code or str(reason.status) if isinstance(reason, ProblemError) else type(reason).__name__
         if name not in self._told:

@@ -97,7 +97,7 @@ async def _export(refusal: ModelChangeRequiresConfirmation) -> None:
         return
     try:
         document = await refusal.export()
-        _save(Path(_file(refusal.existing)), document)
+        save(Path(_file(refusal.existing)), document)
     except OSError as error:
         say(f"not exported: {error}")
     except SessioncastError as error:
@@ -106,8 +106,8 @@ async def _export(refusal: ModelChangeRequiresConfirmation) -> None:
         say(f"exported to {_file(refusal.existing)}")
 
 
-def _save(path: Path, document: dict[str, Any]) -> None:
-    # An export that was cut off must not look like one.
+def save(path: Path, document: dict[str, Any]) -> None:
+    """Write an export. One that was cut off does not look like one; raises OSError where it cannot be written."""
     part = path.with_name(f"{path.name}.part")
     part.write_text(json.dumps(document))
     part.replace(path)

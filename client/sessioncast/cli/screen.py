@@ -1,9 +1,7 @@
-"""Where `watch` writes: a terminal or a pipe."""
+"""Where `watch` writes on a terminal."""
 
-import os
 import re
-import sys
-from typing import Protocol
+from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.live import Live
@@ -11,81 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from sessioncast.cli.board import Board, model_of, phase_of
-from sessioncast.cli.connect import say
-from sessioncast.streams.items import StreamState
-from sessioncast_shared.resources import OutputChunk
+from sessioncast.streams.items import Item, StreamState
+from sessioncast_shared.resources import OutputChunk, Session
 
 _STYLES = {"completed": "green", "failed": "red", "cancelled": "yellow", "running": "cyan", "working": "cyan"}
+_COLUMNS = ("task", "phase", "model", "status", "age", "tokens", "last change")
 
 # Escapes that do not begin a colour; DEL and C1, which some terminals take for escapes.
 _HARMFUL = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x7f-\x9f]")
-
-
-class Screen(Protocol):
-    """Shows what `watch` finds out."""
-
-    def changed(self, lines: list[str]) -> None:
-        """The board has changed; each line tells one change."""
-
-    def output(self, session: str, chunk: OutputChunk) -> None:
-        """A session has said something."""
-
-    def connection(self, state: StreamState, why: str) -> None:
-        """The stream's connection has changed; `why` it is not open."""
-
-    def missed(self, why: str) -> None:
-        """Events were lost to us; what is shown is the present state all the same."""
-
-    def refresh(self) -> None:
-        """Called a few times a second."""
-
-    def close(self) -> None:
-        """The end."""
-
-
-class LineScreen:
-    """For a pipe or a file: one plain line per change, output as it is. The connection's state goes to stderr."""
-
-    def __init__(self, *, output_only: bool) -> None:
-        self._output_only = output_only
-        self._in_line = False
-        self._told = False
-
-    def changed(self, lines: list[str]) -> None:
-        """See `Screen`."""
-        if self._output_only or not lines:
-            return
-        if self._in_line:
-            lines = ["", *lines]
-        self._write("".join(f"{line}\n" for line in lines))
-        self._in_line = False
-
-    def output(self, session: str, chunk: OutputChunk) -> None:  # noqa: ARG002  one stream of text, whoever speaks
-        """See `Screen`."""
-        self._write(chunk.text)
-        if chunk.text:
-            self._in_line = not chunk.text.endswith("\n")
-
-    def connection(self, state: StreamState, why: str) -> None:
-        """See `Screen`."""
-        if state is StreamState.WAITING or (state is StreamState.OPEN and self._told):
-            say(f"{state}: {why}" if why else str(state))
-            self._told = state is StreamState.WAITING
-
-    def missed(self, why: str) -> None:
-        """See `Screen`."""
-        say(why)
-
-    def refresh(self) -> None:
-        """See `Screen`."""
-
-    def close(self) -> None:
-        """See `Screen`."""
-
-    def _write(self, text: str) -> None:
-        # Bytes, so that no newline is translated and no locale is asked.
-        sys.stdout.buffer.write(text.encode())
-        sys.stdout.buffer.flush()
 
 
 class TableScreen:
@@ -93,13 +24,13 @@ class TableScreen:
 
     def __init__(self, board: Board, console: Console) -> None:
         self._board = board
-        self._state, self._why = StreamState.CONNECTING, ""
+        self._state, self._why, self._transport = StreamState.CONNECTING, "", ""
         self._unfinished: dict[str, str] = {}
         self._live = Live(self._table(), console=console, auto_refresh=False)
         self._live.start()
 
-    def changed(self, lines: list[str]) -> None:
-        """See `Screen`."""
+    def took(self, item: Item, lines: list[str]) -> None:
+        """See `Screen`; the board is what is shown."""
 
     def output(self, session: str, chunk: OutputChunk) -> None:
         """See `Screen`."""
@@ -109,9 +40,9 @@ class TableScreen:
         for line in lines:
             self._print(line)
 
-    def connection(self, state: StreamState, why: str) -> None:
+    def connection(self, state: StreamState, why: str, transport: str = "") -> None:
         """See `Screen`."""
-        self._state, self._why = state, why
+        self._state, self._why, self._transport = state, why, transport
 
     def missed(self, why: str) -> None:
         """See `Screen`."""
@@ -133,32 +64,40 @@ class TableScreen:
 
     def _table(self) -> Table:
         colour = "green" if self._state is StreamState.OPEN else "red"
-        caption = Text.assemble(("● ", colour), str(self._state), f" · {self._why}" if self._why else "")
-        table = Table("task", "phase", "status", "model", "last change", caption=caption, caption_justify="left")
+        facts = [str(self._state), self._transport, self._why]
+        caption = Text.assemble(("● ", colour), " · ".join(filter(None, facts)))
+        table = Table(*_COLUMNS, caption=caption, caption_justify="left")
+        table.columns[_COLUMNS.index("tokens")].justify = "right"
         for task, sessions in self._board.rows():
             title = _harmless(" ".join(task.title.split()) if task else "")
             if not sessions:
-                table.add_row(title, "", "", "", "")
+                table.add_row(title)
             for session in sessions:
-                status = Text(str(session.status), style=_STYLES.get(session.status, ""))
-                at = session.updated_at.astimezone().strftime("%H:%M:%S")
-                table.add_row(title, phase_of(session), status, _harmless(model_of(session)), at)
+                table.add_row(title, *self._cells(session))
                 title = Text("")
         return table
+
+    def _cells(self, session: Session) -> list[str | Text]:
+        tokens = self._board.tokens(session.id)
+        return [
+            phase_of(session),
+            _harmless(model_of(session)),
+            Text(str(session.status), style=_STYLES.get(session.status, "")),
+            age(session, datetime.now(UTC)),
+            "" if tokens is None else f"{tokens:,}",
+            session.updated_at.astimezone().strftime("%H:%M:%S"),
+        ]
+
+
+def age(session: Session, now: datetime) -> str:
+    """How long it has been there, or was until it ended, as people say it."""
+    seconds = max(int(((session.ended_at or now) - session.created_at).total_seconds()), 0)
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
 
 
 def _harmless(text: str) -> Text:
     """Colours are kept; whatever else a text may say to a terminal (its title, the clipboard) is not passed on."""
     return Text.from_ansi(_HARMFUL.sub("", text))
-
-
-def make_screen(board: Board, *, output_only: bool) -> Screen:
-    """The screen that fits where stdout goes."""
-    if output_only or not sys.stdout.isatty():
-        return LineScreen(output_only=output_only)
-    return TableScreen(board, Console())
-
-
-def silence_stdout() -> None:
-    """After a broken pipe: keep the interpreter from stumbling over what is still in its buffer."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,81 @@
+"""`sessioncast list`: tasks, or live sessions."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from sessioncast.cli.completing import complete_task
+from sessioncast.cli.connect import DEFAULT_URL, Json, Project, Token, Url, Wait, emit, perform
+
+if TYPE_CHECKING:  # loaded by the command that runs
+    from sessioncast.client import Client
+
+
+def list_(
+    what: Annotated[Literal["tasks", "sessions"], typer.Argument(help="What to list.")] = "tasks",
+    *,
+    project: Project = "default",
+    task: Annotated[
+        str | None,
+        typer.Option("--task", "-t", help="Only this task's sessions, by its id.", autocompletion=complete_task),
+    ] = None,
+    as_json: Json = False,
+    wait: Wait = 30.0,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """List a project's tasks or live sessions: on a terminal as a table, into a pipe by tabs, or as JSON."""
+    if task and what == "tasks":
+        raise typer.BadParameter("is for sessions", param_hint="--task")
+
+    async def tasks(client: "Client") -> int:
+        from sessioncast.cli.present import all_tasks  # noqa: PLC0415  what is not asked for is not loaded
+
+        rows: list[tuple[str, ...]] = []
+        async for one in all_tasks(client, project):
+            # One by one: a reader who has seen enough may leave.
+            row = (one.id, one.title, one.milestone or "", str(one.updated_at))
+            _told(one.model_dump(mode="json"), row, rows, as_json=as_json)
+        _table(("task", "title", "milestone", "changed"), rows)
+        return 0
+
+    async def sessions(client: "Client") -> int:
+        from sessioncast.cli.board import model_of, phase_of  # noqa: PLC0415  the same
+        from sessioncast.cli.present import live_sessions  # noqa: PLC0415  the same
+
+        rows: list[tuple[str, ...]] = []
+        for one in await (client.sessions.list(task) if task else live_sessions(client, project)):
+            row = (one.id, one.task_id, phase_of(one), str(one.status), model_of(one), one.user, str(one.updated_at))
+            _told(one.model_dump(mode="json"), row, rows, as_json=as_json)
+        _table(("session", "task", "phase", "status", "model", "user", "changed"), rows)
+        return 0
+
+    perform(tasks if what == "tasks" else sessions, url, token, wait_s=wait)
+
+
+def _told(document: dict[str, object], row: tuple[str, ...], rows: list[tuple[str, ...]], *, as_json: bool) -> None:
+    """Into a pipe at once; for a terminal kept, until it is known how wide the columns are."""
+    from sessioncast.cli.prompt import harmless  # noqa: PLC0415  the same
+
+    row = tuple(harmless(" ".join(cell.split())) for cell in row)
+    if as_json or not sys.stdout.isatty():
+        emit(document, "\t".join(row), as_json=as_json)
+    else:
+        rows.append(row)
+
+
+def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    if not rows:
+        return
+    from rich.console import Console  # noqa: PLC0415  for terminals only
+    from rich.table import Table  # noqa: PLC0415  the same
+    from rich.text import Text  # noqa: PLC0415  the same
+
+    table = Table(box=None)
+    for number, column in enumerate(columns):
+        # An id that was cut is none; it is what the next command is given.
+        table.add_column(column, no_wrap=not number, min_width=None if number else 36, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
