@@ -197,11 +197,11 @@ class Live(AsyncIterator[Change]):
     async def aclose(self) -> None:
         """Follow no more. What was seen last can still be looked at."""
         self._closed = True
-        tasks = [*self._tasks, *([] if self._filling is None else [self._filling])]
-        for task in tasks:
+        await self._subscription.aclose()  # ends following by itself
+        others = [*self._tasks[1:], *([] if self._filling is None else [self._filling])]
+        for task in others:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._subscription.aclose()
+        await asyncio.gather(*self._tasks, *others, return_exceptions=True)
         self._end(ConnectionLost("live", "it was closed"))
 
     async def _follow(self) -> None:
