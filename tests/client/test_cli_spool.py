@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sessioncast import Client, Session
 from sessioncast.cli.spool import BadSpoolError, Record, Spool
 from support.command import Command
 from support.node import Node, NodeFactory
+from support.waiting import until
 
 TALKER = """
 import pathlib, sys, time
@@ -64,7 +66,7 @@ def spools(folder: Path) -> list[Path]:
 
 async def test_a_server_that_is_away_holds_nobody_back(node: Node, tmp_path: Path) -> None:
     """The command ends while the server is away, with more than memory takes; all is recorded, in order, after."""
-    count = 20_000
+    count = 15_000
     gate = tmp_path / "gate"
     async with Command.exec(tmp_path, node.url, *talk(gate, count)) as command:
         await command.wrote("first\n")
@@ -129,6 +131,62 @@ async def test_a_spool_that_is_full_holds_the_command_back_for_so_long_only(node
     session = await session_of(node, command)
     assert await recorded(node, session) == "".join(command.out.splitlines(keepends=True)[: int(lost[1]) - 1])
     assert session.metadata["recorded_to"] == int(lost[1]) - 1
+
+
+async def test_what_a_killed_command_has_written_is_there(node: Node, tmp_path: Path) -> None:
+    """Killed while the server is away, `exec` leaves what was on disk, which is sent as if it had been by itself."""
+    gate = tmp_path / "gate"
+    async with Command.exec(tmp_path, node.url, *talk(gate, 15_000)) as command:
+        await command.wrote("first\n")
+        node.kill()
+        gate.touch()
+        await command.wrote("the end\n")
+        await until(lambda: bool(spools(tmp_path)), "the spool")
+        command.send(signal.SIGKILL)
+        await command.ended()
+    (file,) = spools(tmp_path)
+    await node.start()
+    async with Command(tmp_path, node.url, "spool", "send", str(file)) as sending:
+        assert await sending.ended() == 0, sending.err
+    text = await recorded(node, await session_of(node, command))
+    assert len(text) > 1_000_000
+    assert said(15_000).startswith(text)
+    assert spools(tmp_path) == []
+
+
+async def test_what_was_refused_for_good_is_not_kept(node: Node, tmp_path: Path) -> None:
+    """A session that was replaced while its command was asleep takes no more: that is told, and no file is left."""
+    gate = tmp_path / "gate"
+    async with Command.exec(tmp_path, node.url, *talk(gate, 15_000)) as command:
+        await command.wrote("first\n")
+        node.kill()
+        gate.touch()
+        await until(lambda: bool(spools(tmp_path)), "the spool")
+        command.send(signal.SIGSTOP)
+        await node.start()
+        session = await session_of(node, command)
+        async with Client(node.url) as client:
+            confirm = {"session_id": session.id}
+            await client.sessions.start(session.task_id, "run", "another", on_conflict="replace", confirm=confirm)
+        command.send(signal.SIGCONT)
+        assert await command.ended() == 0
+    assert re.search(r"output from seq \d+ on is not recorded: .*\(session_replaced", command.err)
+    assert command.out == said(15_000)
+    assert spools(tmp_path) == []
+
+
+async def test_without_a_spool_nothing_goes_to_disk(node: Node, tmp_path: Path) -> None:
+    """With a limit of 0 what cannot be recorded is lost in the end, and that is told."""
+    gate = tmp_path / "gate"
+    options = ["--give-up-after", "0.5", "--spool-limit", "0"]
+    async with Command.exec(tmp_path, node.url, *talk(gate, 10), options=options) as command:
+        await command.told("session ")
+        node.kill()
+        gate.touch()
+        assert await command.ended() == 0
+    assert re.search(r"output from seq [12] on is not recorded: ", command.err)
+    assert "the final status (completed, exit code 0) is not recorded" in command.err
+    assert not (tmp_path / "state").exists()
 
 
 async def test_a_spool_of_a_session_that_is_gone_stays(node: Node, tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
 """`watch` on a terminal, and where output goes that may harm one."""
 
 import io
+import json
+from datetime import timedelta
 
+import pytest
 from rich.console import Console
 
-from sessioncast import OutputChunk, Session, Snapshot, StreamState, Task
+from sessioncast import Event, Opened, OutputChunk, Resync, Session, Snapshot, StreamState, Task
 from sessioncast.cli.board import Board
-from sessioncast.cli.screen import TableScreen
+from sessioncast.cli.screen import TableScreen, age
+from sessioncast.cli.screens import JsonScreen
 
 AT = "2026-01-01T00:00:00Z"
 
@@ -35,6 +39,34 @@ def test_the_table_shows_sessions_and_the_connection() -> None:
     shown.refresh()
     shown.close()
     assert all(part in file.getvalue() for part in ("A title", "verify.debug", "running", "m 7", "connection refused"))
+
+
+def test_ages_are_said_as_people_say_them() -> None:
+    """In the largest unit that there is one of; of what has ended, how long it took."""
+    board = screen("T")[0]._board
+    session = board.sessions["s"]
+    for seconds, told in ((0, "0s"), (59, "59s"), (60, "1m"), (3599, "59m"), (7200, "2h"), (86400 * 3, "3d")):
+        assert age(session, session.created_at + timedelta(seconds=seconds)) == told
+        ended = session.model_copy(update={"ended_at": session.created_at + timedelta(seconds=seconds)})
+        assert age(ended, session.created_at + timedelta(days=99)) == told
+    assert age(session, session.created_at - timedelta(seconds=5)) == "0s"  # clocks differ
+
+
+def test_programs_are_told_of_gaps_and_of_what_has_no_id(capsys: pytest.CaptureFixture[str]) -> None:
+    """A gap, and a stream that fell behind, are of one type; an event is named by its session where it is not one."""
+    shown = JsonScreen()
+    shown.took(Opened("gap", "expired", from_="e:1", to="e:9"), [])
+    shown.took(Resync("slow"), ["a line for people"])
+    decided = {"position": "e:9", "type": "session.resume_decided", "at": AT, "project_id": "p", "session_id": "s"}
+    shown.took(Event.model_validate({**decided, "data": {"decision": "fresh"}}), [])
+    shown.took(Opened("resumed"), [])
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert told[:2] == [
+        {"type": "gap", "reason": "expired", "from": "e:1", "to": "e:9"},
+        {"type": "gap", "reason": "slow", "from": None, "to": None},
+    ]
+    assert (told[2]["kind"], told[2]["id"], told[2]["data"]) == ("session", "s", {"decision": "fresh"})
+    assert len(told) == 3
 
 
 def test_output_runs_past_line_by_line() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from sessioncast import ConnectionLost, Event, NotFound, OutputChunk, Session, Snapshot, Task
+from sessioncast import ConnectionLost, Event, NotFound, OutputChunk, ProviderSession, Session, Snapshot, Task
 from sessioncast.cli.board import Board
 from sessioncast.cli.output import OutputFollower
 
@@ -65,6 +65,26 @@ def test_events_tell_changes_of_what_is_shown() -> None:
         'session z run.debug running "m" "New\\nline"'
     ]
     assert board.take(event("session.resume_decided", {"anything": 1})) == []
+
+
+def use(id_: str, session_id: str, tokens: int | None) -> ProviderSession:
+    """A provider session of a session."""
+    rest = {"operation": "o", "is_resumable": True, "resume_failure_count": 0, "fence": 1, "state": "open"}
+    ids = {"id": id_, "provider_session_id": id_, "session_id": session_id, "usage": {"tokens": tokens}}
+    return ProviderSession.model_validate({**ids, **rest, "started_at": AT, "last_used_at": AT})
+
+
+def test_tokens_are_of_all_uses_that_were_heard_of() -> None:
+    """The newest word of each counts, none is no zero, and they go with their session."""
+    board = Board()
+    board.take(Snapshot((task(), session("a"), session("b"), use("1", "a", 100), use("x", "gone", 7)), "e:1"))
+    assert (board.tokens("a"), board.tokens("b"), board.tokens("gone")) == (100, None, None)
+    board.take(event("provider_session.updated", use("1", "a", 150).model_dump(mode="json")))
+    board.take(event("provider_session.started", use("2", "a", None).model_dump(mode="json")))
+    board.take(event("provider_session.ended", {**use("2", "a", 5).model_dump(mode="json"), "totals": {}}))
+    assert board.tokens("a") == 155
+    board.take(told("session.deleted", session("a", version=2, deleted_at=AT)))
+    assert (board.tokens("a"), board.uses) == (None, {})
 
 
 def test_the_highest_version_wins() -> None:

@@ -1,5 +1,6 @@
 """What all commands share: which server, how it is asked, and how its refusals are told."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -68,7 +69,8 @@ def perform(
     async def run() -> int:
         main = asyncio.current_task()
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, lambda: main and main.cancel())
+            with contextlib.suppress(NotImplementedError):  # not on Windows, where Ctrl-C is an exception
+                asyncio.get_running_loop().add_signal_handler(number, lambda: main and main.cancel())
         patience = Patience(reasons_only=waits_told == "reasons")
         limits = Limits() if wait_s is None else Limits(deadline_s=max(wait_s, 0.1))
         try:
@@ -88,7 +90,7 @@ def perform(
 
     try:
         code = asyncio.run(run())
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, KeyboardInterrupt):
         code = INTERRUPTED
     except BrokenPipeError:
         silence_stdout()

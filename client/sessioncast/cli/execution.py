@@ -142,7 +142,9 @@ class Execution:
             say(f"output from seq {recorder.lost_from} on is not recorded: {explain(error)}")
 
         wish = self._wish
-        spool = Spool(wish.spool_folder, session=session.id, fence=session.fence, limit_bytes=wish.spool_bytes)
+        spool = None
+        if wish.spool_bytes:
+            spool = Spool(wish.spool_folder, session=session.id, fence=session.fence, limit_bytes=wish.spool_bytes)
         recorder = self._recorder = Recorder(
             append, failed=failed, spool=spool, after=session.output_seq, give_up_after_s=wish.give_up_after_s
         )
@@ -156,7 +158,9 @@ class Execution:
             await recorder.finish()
             await self._end(client, session, code, recorder, spool)
         finally:
-            spool.close()
+            if spool is not None:
+                # What was refused for good will be refused again.
+                spool.close(keep=recorder.failure is None)
         return code
 
     async def _resumed(self, attempt: Attempt, recorder: Recorder) -> int:
@@ -189,7 +193,7 @@ class Execution:
             child.close()
         return code
 
-    async def _end(self, client: Client, session: Session, code: int, recorder: Recorder, spool: Spool) -> None:
+    async def _end(self, client: Client, session: Session, code: int, recorder: Recorder, spool: Spool | None) -> None:
         status = Status.CANCELLED if self._asked_to_stop else Status.FAILED if code else Status.COMPLETED
         metadata: dict[str, object] = {"exit_code": code}
         wait_s = max(self._wish.give_up_after_s, _LAST_TRY_S)
@@ -217,9 +221,11 @@ class Execution:
             else:
                 say(unrecorded)
 
-    def _leave(self, spool: Spool, last: Record, words: str) -> None:
+    def _leave(self, spool: Spool | None, last: Record, words: str) -> None:
         """Keep the last words with the rest, and tell what to do with them."""
         say(words)
+        if spool is None:
+            return
         try:
             spool.add([last], last=True)
         except OSError as error:

@@ -136,14 +136,13 @@ class Recorder:
         return self._spool is None or self._spool.empty
 
     async def _run(self) -> None:
-        while True:
-            try:
-                record = await self._next()
-            except BadSpoolError as error:
-                self._fail(SessioncastError(str(error)))
-                return
-            if record is None:
-                return
+        try:
+            await self._send_all()
+        except (BadSpoolError, OSError) as error:  # what was written cannot be read
+            self._fail(SessioncastError(f"the spool is lost: {error}"))
+
+    async def _send_all(self) -> None:
+        while (record := await self._next()) is not None:
             try:
                 self.recorded = await self._append(record)
             except SessioncastError as error:

@@ -167,10 +167,10 @@ class Spool:
         file.write(b"%0*d" % (_DIGITS, self._sent))
         file.flush()
 
-    def close(self) -> None:
-        """Close the file; what is left to be sent stays in it, one with nothing is removed."""
+    def close(self, *, keep: bool = True) -> None:
+        """Close the file. What is left to be sent stays in it, if it is to be kept; one with nothing is removed."""
         if self._file is not None and self.path is not None:
-            if self.first() is None:
+            if not keep or self.first() is None:
                 self.path.unlink(missing_ok=True)
             self._file.close()
             self._file = None

@@ -1,5 +1,6 @@
 """`sessioncast spool`: output that was left on disk, and sending it after all."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -76,7 +77,9 @@ def spool_list(
     """List the files that wait to be sent, oldest first; those of commands that still run are among them."""
     from sessioncast.cli.spool import SUFFIX  # noqa: PLC0415  what is not asked for is not loaded
 
-    found = (folder or spool_folder(state)).glob(f"*{SUFFIX}")
-    for path in sorted(found, key=lambda path: path.stat().st_mtime):
-        size = path.stat().st_size
+    found = []
+    for path in (folder or spool_folder(state)).glob(f"*{SUFFIX}"):
+        with contextlib.suppress(FileNotFoundError):  # it was sent this moment
+            found.append((path.stat().st_mtime, path.stat().st_size, path))
+    for _, size, path in sorted(found):
         emit({"file": str(path), "session_id": path.name[:36], "bytes": size}, f"{path}\t{size}", as_json=as_json)
