@@ -24,7 +24,7 @@ from sessioncast.resumable import Baseline, Resumable, ResumeWaits
 from sessioncast.sender import OnRetry, Sender
 from sessioncast.sessions import Sessions
 from sessioncast.stats import Stats
-from sessioncast.streams.items import StreamState
+from sessioncast.streams.items import Item, StreamState
 from sessioncast.streams.statuses import Statuses
 from sessioncast.streams.subscription import Subscription, WhenFull
 from sessioncast.streams.tracker import SnapshotWish, Tracker
@@ -38,6 +38,7 @@ from sessioncast_shared.providers import ProjectVersion
 from sessioncast_shared.resources import Session
 
 if TYPE_CHECKING:  # only what is used is loaded
+    from sessioncast.cached import CachedReads
     from sessioncast.live.live import Live
 
 Ids = str | Iterable[str]
@@ -82,6 +83,7 @@ class Client:
             backend = Transport(url, token=token, user=user, limits=self._limits)
         self._backend: Backend = backend
         sender = self._sender = Sender(backend, self._limits, on_retry=on_retry)
+        self._cached: CachedReads | None = None
         self._subscriptions: WeakSet[Subscription] = WeakSet()
         self.projects = Projects(sender)
         self.tasks = Tasks(sender)
@@ -142,6 +144,7 @@ class Client:
             when_full=when_full,
             on_state=on_state,
             on_stale=partial(self._reports.stale, project, wanted),
+            on_item=partial(self._witness, project),
         )
         self._subscriptions.add(subscription)
         return subscription
@@ -182,6 +185,15 @@ class Client:
         from sessioncast.live.live import live  # noqa: PLC0415  only what is used is loaded
 
         return live(subscription, self._sender, self._backend.counters, self._reports, project, wanted, check_s=check_s)
+
+    @property
+    def cached(self) -> "CachedReads":
+        """Reads of sessions and tasks through a cache, which all that this client sees keeps right."""
+        if self._cached is None:
+            from sessioncast.cached import CachedReads  # noqa: PLC0415  only what is used is loaded
+
+            self._cached = CachedReads(self._sender, self._backend.counters)
+        return self._cached
 
     def stats(self) -> Stats:
         """What it has done so far, in numbers."""
@@ -308,10 +320,16 @@ class Client:
         """
         for subscription in list(self._subscriptions):
             await subscription.aclose()
+        if self._cached is not None:
+            await self._cached.aclose()
         try:
             await self._afterwards.aclose()
         finally:
             await self._backend.aclose()
+
+    def _witness(self, project: str, item: Item) -> None:
+        if self._sender.witness is not None:
+            self._sender.witness.item(project, item)
 
     async def __aenter__(self) -> Self:
         return self

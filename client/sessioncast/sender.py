@@ -13,6 +13,7 @@ from sessioncast.limits import Limits
 
 if TYPE_CHECKING:  # it is named only
     from sessioncast.backend import Backend
+    from sessioncast.cache import Cache
 
 OnRetry = Callable[[ProblemError | ConnectionLost], None]
 """Hears why a request is about to be repeated."""
@@ -25,12 +26,16 @@ class Sender:
 
     An unsafe request carries one `Idempotency-Key`, made once and sent with every repetition: the server applies it
     once, whichever answer was lost. That is why repeating is always allowed here.
+
+    Attributes:
+        witness: hears of all that is read and written; None: nobody cares.
     """
 
     def __init__(self, transport: "Backend", limits: Limits, *, on_retry: OnRetry | None = None) -> None:
         self._transport = transport
         self._limits = limits
         self._on_retry = on_retry
+        self.witness: Cache | None = None
 
     async def send(
         self,
@@ -58,6 +63,34 @@ class Sender:
             ConnectionLost: the server did not answer until the deadline.
             TypeError, ValueError: the body is no JSON; nothing was sent.
         """
+        witness = self.witness
+        began = 0 if witness is None else witness.now
+        answer: Answer | None = None
+        try:
+            answer = await self._repeated(
+                method, path, query, body, headers, key=key, deadline_s=deadline_s, attempt_s=attempt_s, final=final
+            )
+        finally:
+            if witness is not None:
+                if method not in _SAFE:
+                    witness.wrote(path, body, answer)  # also without an answer: it may have been done
+                elif answer is not None:
+                    witness.read(path, query, answer, began)
+        return answer
+
+    async def _repeated(
+        self,
+        method: str,
+        path: str,
+        query: Query,
+        body: Any,
+        headers: Mapping[str, str] | None,
+        *,
+        key: str | None,
+        deadline_s: float | None,
+        attempt_s: float | None,
+        final: Callable[[ProblemError], bool] | None,
+    ) -> Answer:
         sent = dict(headers or {})
         content = None
         if method not in _SAFE:

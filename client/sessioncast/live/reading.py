@@ -50,4 +50,6 @@ class Reading:
         snapshots = [item for item in items if isinstance(item, Snapshot)]
         if not snapshots:
             raise ProtocolError(answer.url, "an answer without the state")
+        if self._sender.witness is not None:
+            self._sender.witness.item(self.project, snapshots[0])
         return snapshots[0], answer.headers.get("etag")

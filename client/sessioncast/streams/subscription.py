@@ -45,9 +45,13 @@ class Subscription(AsyncIterator[Item]):
         when_full: WhenFull = "error",
         on_state: Callable[[StreamState], None] | None = None,
         on_stale: Callable[["Subscription"], None] | None = None,
+        on_item: Callable[[Item], None] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`on_state` is called at each change of state, `on_stale` once each time it grows stale; neither may raise."""
+        """`on_state` is called at each change of state, `on_stale` once each time it grows stale; neither may raise.
+
+        `on_item` is called for each item when it arrives, before it is yielded.
+        """
         self.position = tracker.position
         self.state = StreamState.CONNECTING
         self.transport: TransportName | None = None
@@ -61,6 +65,7 @@ class Subscription(AsyncIterator[Item]):
         self._heard = Heard(limits)
         self._on_state = on_state
         self._on_stale = on_stale
+        self._on_item = on_item
         self._sleep = sleep
         self._stream: Stream | None = None
         self._read: list[Frame] = []
@@ -263,6 +268,8 @@ class Subscription(AsyncIterator[Item]):
         for item, _ in steps:
             if item is not None:
                 self._statuses.take(item)
+                if self._on_item is not None:
+                    self._on_item(item)
         self._steps += steps
         if isinstance(frame, Ready):
             counters.gaps += frame.state == "gap"
