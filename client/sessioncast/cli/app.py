@@ -39,7 +39,7 @@ class Commands(TyperGroup):
             return
         self._added = True
         for entry in entry_points(group=GROUP):
-            added = typer.Typer()
+            added = typer.Typer(rich_markup_mode=None)
             try:
                 entry.load()(added)
             except ImportError as error:
@@ -60,6 +60,8 @@ def build() -> typer.Typer:
         cls=Commands,
         help="Live sessions for AI-agent applications.",
         no_args_is_help=True,
+        # Rich help loads a parser of Markdown first, which takes longer than all the rest.
+        rich_markup_mode=None,
         # A traceback with all local variables would show tokens.
         pretty_exceptions_enable=False,
     )
@@ -69,7 +71,7 @@ def build() -> typer.Typer:
     app.command("start")(start_command.start)
     app.command("list")(list_command.list_)
     app.command("export")(export_command.export)
-    spool = typer.Typer(help="Output that `exec` has left on disk.", no_args_is_help=True)
+    spool = typer.Typer(help="Output that `exec` has left on disk.", no_args_is_help=True, rich_markup_mode=None)
     spool.command("list")(spools.spool_list)
     spool.command("send")(spools.spool_send)
     app.add_typer(spool, name="spool")

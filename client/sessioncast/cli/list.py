@@ -66,16 +66,12 @@ def _told(document: dict[str, object], row: tuple[str, ...], rows: list[tuple[st
 
 
 def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """As wide as it is: an id that was cut, or broken, is none, and it is what the next command is given."""
     if not rows:
         return
-    from rich.console import Console  # noqa: PLC0415  for terminals only
-    from rich.table import Table  # noqa: PLC0415  the same
-    from rich.text import Text  # noqa: PLC0415  the same
+    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415  for terminals only
 
-    table = Table(box=None)
-    for number, column in enumerate(columns):
-        # An id that was cut is none; it is what the next command is given.
-        table.add_column(column, no_wrap=not number, min_width=None if number else 36, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    Console().print(table)
+    widths = [max(map(cell_len, column)) for column in zip(columns, *rows, strict=True)]
+    for row in (tuple(map(str.upper, columns)), *rows):
+        cells = [set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True)]
+        emit({}, "  ".join(cells).rstrip(), as_json=False)
