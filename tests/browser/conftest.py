@@ -48,21 +48,21 @@ async def browser() -> AsyncIterator[Browser]:
         yield browser
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared_browser() -> AsyncIterator[Browser]:
-    """A Chromium for all tests of a file; each has windows of its own."""
+    """A Chromium for all tests of the module; each has windows of its own."""
     async with _chromium() as browser:
         yield browser
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared_node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
-    """A node for all tests of a file; each has a project of its own."""
+    """A node for all tests of the module; each has a project of its own."""
     async with Node(tmp_path_factory.mktemp("node")) as node:
         yield node
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def tabs(shared_browser: Browser) -> AsyncIterator[Tabs]:
     """Tabs of one window that can import the module; none of a test's may have had a fault."""
     context = await shared_browser.new_context()
@@ -72,7 +72,7 @@ async def tabs(shared_browser: Browser) -> AsyncIterator[Tabs]:
     assert tabs.faults == []
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def module_page(tabs: Tabs, shared_node: Node) -> ModulePage:
     """One tab of the shared node."""
     return await tabs.open(shared_node.url)

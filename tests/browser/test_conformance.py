@@ -7,7 +7,7 @@ import pytest
 
 from support.modulepage import ModulePage
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 CASES = Path(__file__).parents[1] / "conformance"
 RUNNER = Path(__file__).with_name("conformance.js")

@@ -13,7 +13,7 @@ from support.node import Node
 from support.pickyproxy import PickyProxy
 from support.waiting import until
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 QUICK = {"asideS": 1, "pollFactor": 0.05, "backoffBaseS": 0.05}
 """Periods that a test can wait for."""

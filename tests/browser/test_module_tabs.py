@@ -9,8 +9,9 @@ import pytest
 from sessioncast import Client
 from support.modulepage import ModulePage, Tabs
 from support.node import Node, NodeFactory
+from support.vitals import until_so
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SECRET = "a secret that is long enough for everybody"
 TABS = 10
@@ -21,6 +22,10 @@ def _token(sub: str, seconds: float = 3600, **claims: object) -> str:
     return jwt.encode({**known, "exp": time.time() + seconds, **claims}, SECRET, "HS256")
 
 
+def _note(tab: ModulePage, urls: list[str]) -> None:
+    tab.page.on("request", lambda request: urls.append(request.url))
+
+
 async def _subscribers(node: Node) -> int:
     """WebSocket subscriptions of a node."""
     async with httpx2.AsyncClient(base_url=node.url) as http:
@@ -29,34 +34,40 @@ async def _subscribers(node: Node) -> int:
     return int(sum(float(line.rpartition(" ")[2]) for line in lines))
 
 
+async def _have(node: Node, number: int) -> None:
+    """Return once a node has so many; those of tests before go when it notices that they have gone."""
+
+    async def so() -> bool:
+        return await _subscribers(node) == number
+
+    await until_so(so, lambda: f"{number} subscriptions")
+
+
 async def test_ten_tabs_have_one_connection(tabs: Tabs, shared_node: Node) -> None:
     """All see every change by one subscription; when the tab that has it goes, another takes over without a gap."""
     async with Client(shared_node.url) as client:
         await client.projects.put("many")
         pages = [await tabs.open(shared_node.url) for _ in range(TABS)]
-        sockets: list[ModulePage] = []
         for page in pages:
-            page.page.on("websocket", lambda _, page=page: sockets.append(page))
             await page.begin("many")
         for page in pages:
             await page.state("live", "websocket")
-        assert len(sockets) == 1
-        assert await _subscribers(shared_node) == 1
+        [leader] = [page for page in pages if page.sockets == 1]
+        assert sum(page.sockets for page in pages) == 1
+        await _have(shared_node, 1)
         await client.tasks.create("many", "first")
         for page in pages:
             await page.until("told.events.length === 1 && live.tasks.size === 1")
         late = await tabs.open(shared_node.url)
-        late.page.on("websocket", lambda _: sockets.append(late))
         await late.begin("many")
         await late.until("live.tasks.size === 1")
         # The tab with the connection goes; meanwhile something happens.
-        [leader] = sockets
         rest = [page for page in [*pages, late] if page is not leader]
         await leader.page.close()
         await client.tasks.create("many", "second")
         for page in rest:
             await page.until("live.tasks.size === 2")
-        assert len(sockets) == 2
+        assert sum(page.sockets for page in rest) == 1
         await client.tasks.create("many", "third")
         for page in rest:
             await page.until("live.tasks.size === 3")
@@ -75,20 +86,15 @@ async def test_tabs_of_other_filters_share_the_socket(tabs: Tabs, shared_node: N
             await client.projects.put(name)
             await client.tasks.create(name, name)
         first, second = await tabs.open(shared_node.url), await tabs.open(shared_node.url)
-        sockets: list[int] = []
-        for page in (first, second):
-            page.page.on("websocket", lambda _: sockets.append(1))
         await first.begin("one")
         await second.begin("two")
         for page, name in ((first, "one"), (second, "two")):
             await page.until("live.tasks.size === 1")
             assert await page.look("[...live.tasks.values()][0].title") == name
-        assert len(sockets) == 1
-        assert await _subscribers(shared_node) == 2
+        assert (first.sockets, second.sockets) == (1, 0)
+        await _have(shared_node, 2)
         await second.page.close()
-        counts: list[int] = [2]
-        while counts[-1] != 1:
-            counts.append(await _subscribers(shared_node))
+        await _have(shared_node, 1)
         await first.look("c.close()")
 
 
@@ -101,7 +107,7 @@ async def test_tokens_are_renewed(tabs: Tabs, node_factory: NodeFactory) -> None
         for transport in ("websocket", "sse", "poll"):
             tab = await tabs.open(node.url)
             urls: list[str] = []
-            tab.page.on("request", lambda request, urls=urls: urls.append(request.url))
+            _note(tab, urls)
             await tab.begin("p", transport=transport, tokens=["not a token", good], limits={"pollFactor": 0.05})
             await tab.state("polling" if transport == "poll" else "live", transport)
             assert not any(good in url or "token" in url for url in urls)
@@ -126,11 +132,9 @@ async def test_users_do_not_share(tabs: Tabs, node_factory: NodeFactory) -> None
     async with Client(node.url, token=_token("ann")) as client:
         await client.projects.put("p")
     pages = [await tabs.open(node.url) for _ in range(3)]
-    sockets: list[int] = []
     for number, (page, user) in enumerate(zip(pages, ("ann", "ann", "bob"), strict=True)):
-        page.page.on("websocket", lambda _, number=number: sockets.append(number))
         await page.begin("p", token=_token(user, 3600 + number))
         await page.state("live")
-    assert sockets == [0, 2]
+    assert [page.sockets for page in pages] == [1, 0, 1]
     for page in pages:
         await page.look("c.close()")

@@ -6,7 +6,7 @@ from sessioncast import Client
 from support.modulepage import ModulePage
 from support.node import Node
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest.mark.parametrize("transport", ["websocket", "sse", "poll"])
@@ -32,3 +32,38 @@ async def test_what_is_changed_is_seen(module_page: ModulePage, shared_node: Nod
         assert await module_page.look("told.gaps") == []
         await module_page.look("c.close()")
         assert await module_page.look("told.states.at(-1)") == ["closed", None]
+
+
+async def test_ephemeral_events_are_no_part_of_the_state(module_page: ModulePage) -> None:
+    """What has no position moves no place; before a snapshot, and of an unknown type, it is passed over."""
+    script = """async () => {
+        const delta = (type) => `data: {"type":"${type}","data":{"message_id":"m","index":0,"text":"t"}}\\n\\n`;
+        const event = (at) => `id: e:${at}\\ndata: {"position":"e:${at}","type":"x.made","data":{}}\\n\\n`;
+        const ready = (state) => `event: ready\\ndata: {"state":"${state}"}\\n\\n`;
+        const snapshot = 'event: snapshot\\nid: e:1\\ndata: {"resources":[],"position":"e:1","more":false}\\n\\n';
+        const [known, unknown] = [delta("message.delta"), delta("message.other")];
+        const answers = [
+            ready("snapshot") + known + snapshot + known + event(2) + unknown,
+            ready("resumed") + known + event(2) + event(3) + unknown,
+        ];
+        const asked = [], told = [];
+        let over;
+        const ended = new Promise((resolve) => { over = resolve; });
+        window.fetch = async (url, { headers }) => {
+            if (!String(url).includes("/events")) return new Response("{}");
+            asked.push(headers["Last-Event-ID"] ?? null);
+            if (answers.length === 0) over();
+            return new Response(answers.shift() ?? "", { headers: { "Content-Type": "text/event-stream" } });
+        };
+        const limits = { backoffBaseS: 0.01, firstLoadS: [0, 0, 0] };
+        const connection = window.module.connect("", { project: "p", transport: "sse", share: false, limits });
+        connection.addEventListener("snapshot", () => told.push("snapshot"));
+        connection.addEventListener("event", ({ detail }) => told.push(detail.position));
+        connection.addEventListener("delta", ({ detail }) => told.push(detail.data.text));
+        await ended;
+        connection.close();
+        return [asked, told];
+    }"""
+    asked, told = await module_page.page.evaluate(script)
+    assert asked == [None, "e:2", "e:3"]
+    assert told == ["snapshot", "t", "e:2", "t", "e:3"]

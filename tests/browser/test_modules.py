@@ -6,74 +6,12 @@ from sessioncast_shared import texts
 from support.node import Node
 from support.screen import Console
 
-# Text of a stream, and the events in it: (type, data, last event id). WHATWG HTML, section 9.2.6, and its odd corners.
-STREAMS: list[tuple[str, list[tuple[str, str, str]], str]] = [
-    ("data: a\n\n", [("message", "a", "")], ""),
-    ("data\n\ndata\ndata\n\ndata:", [("message", "", ""), ("message", "\n", "")], ""),
-    ("data:a\r\n\r\ndata: b\r\rdata:  c\n\n", [("message", "a", ""), ("message", "b", ""), ("message", " c", "")], ""),
-    (": note\nevent: x\nid: 7\ndata: a\n\ndata: b\n\n", [("x", "a", "7"), ("message", "b", "7")], "7"),
-    ("id: 8\n\n", [], "8"),
-    ("id: 8\n\nid\ndata: a\n\n", [("message", "a", "")], ""),
-    ("id: 1\0\ndata: a\n\nretry: x\nretry: 1\nunknown: 2\n\nid: 9\ndata: never ended", [("message", "a", "")], ""),
-]
-
 
 @pytest.fixture
 async def modules(node: Node, console: Console) -> Console:
     """A page that can import them."""
     await console.page.goto(f"{node.url}/console/config.json")
     return console
-
-
-async def test_a_stream_is_read_by_the_rules(modules: Console) -> None:
-    """However the text is cut, the same events come out, with the id that a reconnect has to send."""
-    script = """async ([text, size]) => {
-        const { SseParser } = await import("/console/sse.js");
-        const parser = new SseParser(), events = [];
-        for (let at = 0; at < text.length; at += size) events.push(...parser.feed(text.slice(at, at + size)));
-        return [events.map(({ type, data, lastEventId }) => [type, data, lastEventId]), parser.lastEventId];
-    }"""
-    for text, events, last in STREAMS:
-        for size in (1, 2, 3, len(text)):
-            found = await modules.page.evaluate(script, [text, size])
-            assert found == [[list(event) for event in events], last], (text, size)
-
-
-async def test_ephemeral_events_are_no_part_of_the_state(modules: Console) -> None:
-    """What has no position is passed over, also before a snapshot, and moves no place; unknown types are told."""
-    script = """async () => {
-        const { Stream } = await import("/console/stream.js");
-        const delta = 'data: {"type":"message.delta","data":{}}\\n\\n';
-        const event = (at) => `id: e:${at}\\ndata: {"position":"e:${at}","type":"thread.created","data":{}}\\n\\n`;
-        const ready = (state) => `event: ready\\ndata: {"state":"${state}"}\\n\\n`;
-        const snapshot = 'event: snapshot\\nid: e:1\\ndata: {"resources":[],"position":"e:1","more":false}\\n\\n';
-        const answers = [
-            ready("snapshot") + delta + snapshot + delta + event(2) + delta,
-            ready("resumed") + delta + event(2) + event(3) + delta,
-        ];
-        const asked = [], told = [], states = [];
-        let over;
-        const ended = new Promise((resolve) => { over = resolve; });
-        window.fetch = async (url, { headers }) => {
-            asked.push(new Headers(headers).get("Last-Event-ID"));
-            if (answers.length === 0) over();
-            const body = answers.shift() ?? "";
-            return new Response(body, { status: 200, headers: { "Content-Type": "text/event-stream" } });
-        };
-        const stream = new Stream("/nothing", {
-            state: (state, detail) => states.push([state, detail.why ?? ""]),
-            snapshot: () => told.push("snapshot"),
-            event: (event) => told.push(event.position),
-        });
-        stream.start();
-        await ended;
-        stream.stop();
-        return [asked, told, states.filter(([, why]) => why !== "")];
-    }"""
-    asked, told, faults = await modules.page.evaluate(script)
-    assert asked == [None, "e:2", "e:3"]
-    assert told == ["snapshot", "e:2", "e:3"]
-    assert faults == []
 
 
 OUTPUT = """async ([known, events, stored]) => {
@@ -119,36 +57,6 @@ async def test_output_is_shown_once_and_in_order(modules: Console) -> None:
         assert found == [list(range(1, stored + 1)), asked], case
 
 
-async def test_the_highest_version_wins(modules: Console) -> None:
-    """An older session does not undo a newer one, an ended one does not come back, and output moves its own fields."""
-    script = """async () => {
-        const { Board } = await import("/console/board.js");
-        const board = new Board();
-        const at = (second) => `2026-01-01T00:00:0${second}Z`;
-        const session = (version, more) =>
-            ({ id: "s", version, deleted_at: null, output_seq: 0, last_activity_at: at(0), ...more });
-        const told = () => {
-            const { version, output_seq, last_activity_at } = board.sessions.get("s") ?? {};
-            return [version ?? null, output_seq ?? null, last_activity_at ?? null];
-        };
-        const seen = [];
-        board.session(session(2)); seen.push(told());
-        board.session(session(1)); seen.push(told());
-        const data = { first: 1, last: 3, chunks: [] };
-        board.take({ type: "session.output", session_id: "s", at: at(5), data }); seen.push(told());
-        board.take({ type: "session.updated", data: session(3, { output_seq: 2 }) }); seen.push(told());
-        board.take({ type: "session.replaced", data: session(4, { deleted_at: at(6) }) }); seen.push(told());
-        board.session(session(3)); seen.push(told());
-        return seen;
-    }"""
-    start, later = "2026-01-01T00:00:00Z", "2026-01-01T00:00:05Z"
-    gone = [None, None, None]
-    assert await modules.page.evaluate(script) == [
-        *([2, 0, start], [2, 0, start], [2, 3, later], [3, 3, later]),
-        *(gone, gone),
-    ]
-
-
 async def test_texts_are_those_of_the_interface(modules: Console) -> None:
     """The page's copies of the exact texts are the ones that the server sends."""
     found = await modules.page.evaluate("""async () => (await import("/console/texts.js")).texts""")
@@ -163,6 +71,11 @@ async def test_texts_are_those_of_the_interface(modules: Console) -> None:
         "modelMissing": texts.MODEL_MISSING,
         "loadFailed": texts.LOAD_FAILED,
     }
+    script = """async () => {
+        const { LOAD_FAILED, Refused } = await import("/client/sessioncast.js");
+        return [LOAD_FAILED, new Refused(0).message, new Refused(418).message];
+    }"""
+    assert await modules.page.evaluate(script) == [texts.LOAD_FAILED, texts.UNAVAILABLE, texts.UNEXPECTED]
 
 
 # Status, problem document or none, and what is said of it: lines, and whether trying again is offered.

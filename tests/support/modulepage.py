@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from playwright.async_api import BrowserContext, ConsoleMessage, Page
+from playwright.async_api import BrowserContext, ConsoleMessage, Page, WebSocket
 
 from support.waiting import DEADLINE_S
 
@@ -35,10 +35,16 @@ class ModulePage:
 
     Attributes:
         page: the tab.
+        sockets: WebSockets that it has opened so far.
     """
 
     def __init__(self, page: Page) -> None:
         self.page = page
+        self.sockets = 0
+        page.on("websocket", self._opened)
+
+    def _opened(self, _: WebSocket) -> None:
+        self.sockets += 1
 
     async def begin(self, project: str, name: str = "c", **options: Any) -> None:
         """Connect, under a name. Options are the module's; of `tokens`, a list, a function gives one each time."""

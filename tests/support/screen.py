@@ -8,8 +8,8 @@ from support.waiting import DEADLINE_S
 
 DEADLINE_MS = DEADLINE_S * 1000
 
-# Chromium itself writes this for every request that fails; while a server is away that is no fault of the page.
-_NETWORK = "Failed to load resource"
+# Chromium itself writes these of requests that fail; while a server is away that is no fault of the page.
+_NETWORK = ("Failed to load resource", "WebSocket connection to")
 
 
 class Console:

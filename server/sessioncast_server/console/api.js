@@ -1,35 +1,11 @@
 // Requests to the server. The token is the tab's, goes into a header and never into an address.
 
-import { texts } from "./texts.js";
+import { Refused, refusal } from "/client/refused.js";
+
+export { Refused, refusal };
 
 const TOKEN = "sessioncast.token";
 const DEADLINE_MS = 15_000;
-
-// A request that was refused. `status` 0: no answer came. `document`: the problem's fields.
-export class Refused extends Error {
-  constructor(status, code, detail, retryAfterMs, document = {}) {
-    super(detail);
-    this.status = status;
-    this.code = code;
-    this.retryAfterMs = retryAfterMs;
-    this.document = document;
-  }
-
-  get requestId() {
-    return this.document.request_id ?? "";
-  }
-
-  // Whether a change may have happened all the same: the answer was lost, or something between us and the server
-  // gave up waiting for it.
-  get unknown() {
-    return this.status === 0 || this.code === "commit_unknown" || (this.status >= 500 && this.code === "");
-  }
-
-  // Whether asking again may help.
-  get passing() {
-    return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500;
-  }
-}
 
 export function token() {
   return sessionStorage.getItem(TOKEN) ?? "";
@@ -43,20 +19,6 @@ export function setToken(value) {
 export function headers(more = {}) {
   const known = token();
   return known ? { Authorization: `Bearer ${known}`, ...more } : more;
-}
-
-// The problem that a response tells of.
-export async function refusal(response) {
-  let problem = {};
-  try {
-    problem = (await response.json()) ?? {};
-  } catch {
-    // Something between us and the server answered.
-  }
-  const unknown = response.status === 503 ? texts.unavailable : texts.unexpected;
-  const wait = Number(response.headers.get("Retry-After"));
-  const delay = wait > 0 ? wait * 1000 : 0;
-  return new Refused(response.status, problem.code ?? "", problem.detail ?? unknown, delay, problem);
 }
 
 // The JSON at a path. Throws Refused; an AbortError when `signal` says so.
@@ -74,7 +36,7 @@ export async function read(path, { revive, signal } = {}) {
   } catch (error) {
     if (error instanceof Refused) throw error;
     signal?.throwIfAborted();
-    throw new Refused(0, "", texts.unavailable, 0);
+    throw new Refused(0);
   }
 }
 
@@ -101,7 +63,7 @@ export async function send(method, path, { body, key, signal }) {
   } catch (error) {
     if (error instanceof Refused) throw error;
     signal.throwIfAborted();
-    throw new Refused(0, "", texts.unavailable, 0);
+    throw new Refused(0);
   }
 }
 

@@ -1,25 +1,35 @@
 // The console: wiring of the parts, and the page's address.
 
+import { connect } from "/client/sessioncast.js";
 import { read, setToken, token } from "./api.js";
-import { Board, PHASES } from "./board.js";
 import { Dialog } from "./dialog.js";
 import { readNewest } from "./large.js";
 import { List, say } from "./list.js";
 import { deleteSession, TaskForm } from "./manage.js";
 import { loadProblem } from "./problems.js";
+import { PHASES, rowsOf } from "./rows.js";
 import { Selection } from "./selection.js";
 import { Starter } from "./start.js";
 import { StartForm } from "./startform.js";
 import { ConnectionState, Notice } from "./status.js";
-import { Stream } from "./stream.js";
 import { texts } from "./texts.js";
 
 // All but threads, which this page does not show: who may read everybody's would be sent every word of every chat.
-const KINDS = "task,session,output,provider,version,model";
+const KINDS = ["task", "session", "output", "provider", "version", "model"];
+const NOTHING = { tasks: new Map(), sessions: new Map() };
 const PROJECT = "sessioncast.project";
 
 const byId = (id) => document.getElementById(id);
-const board = new Board();
+let stream = null;
+// What is there of the project that is shown.
+const board = {
+  get tasks() {
+    return (stream?.live() ?? NOTHING).tasks;
+  },
+  get sessions() {
+    return (stream?.live() ?? NOTHING).sessions;
+  },
+};
 const list = new List(byId("tasks"));
 const connection = new ConnectionState();
 const selection = new Selection(board, address);
@@ -28,7 +38,6 @@ const dialog = new Dialog(byId("dialog"));
 const starter = new Starter(dialog, show);
 const startForm = new StartForm(starter, dialog);
 let project = "";
-let stream = null;
 let loaded = false;
 let drawing = false;
 
@@ -38,56 +47,58 @@ function address(session) {
   return `/?${query}`;
 }
 
-// One stream for all of a project: one connection a tab (browsers give a server six), one position, one truth.
+// One subscription for all of a project, and one connection for all tabs: one position, one truth.
 function open(name) {
-  stream?.stop();
+  const before = stream;
+  stream = null; // what it says last is nobody's business
+  before?.close();
   project = name;
   loaded = false;
-  board.replace([]);
   byId("too-large").hidden = true;
   localStorage.setItem(PROJECT, name);
   byId("project").value = name;
   say(byId("token-project"), name);
   notice.hide();
-  const opened = new Stream(`/v1/projects/${encodeURIComponent(name)}/events?kinds=${KINDS}`, {
-    state: onState,
-    snapshot: (frame, renewed) => onSnapshot(opened, frame, renewed),
-    event: onEvent,
-  });
+  const opened = connect("", { project: name, filter: { kinds: KINDS }, token: token() || null });
   stream = opened;
-  connection.heardAt = () => opened.heardAt;
-  stream.start();
+  const on = (type, then) => opened.addEventListener(type, ({ detail }) => opened === stream && then(detail));
+  on("state", onState);
+  on("snapshot", (snapshot) => onSnapshot(opened, snapshot));
+  on("event", onEvent);
+  on("mismatch", draw);
+  connection.heardAt = () => opened.state.heardAt;
+  connection.show("connecting", {});
   draw();
 }
 
-function onState(state, detail) {
-  connection.show(state, detail);
-  if (state === "live") {
+function onState(now) {
+  const { state, first, why, at, problem } = now;
+  connection.show(state, now);
+  if (state === "live" || state === "polling") {
     notice.hide();
     selection.refresh();
-  } else if (state === "reconnecting" && detail.first && detail.why) {
-    notice.show(texts.loadFailed, "", detail.at);
+  } else if (state === "reconnecting" && first && problem !== null) {
+    notice.show(texts.loadFailed, "", at);
   } else if (state === "failed") {
-    notice.show(texts.loadFailed, detail.message, null);
+    notice.show(texts.loadFailed, why, null);
   } else if (state === "refused") {
-    notice.show(loadProblem(detail), "", null);
-    if (detail.status === 401) showToken(true);
+    notice.show(loadProblem(problem), "", null);
+    if (problem.status === 401) showToken(true);
   }
 }
 
-function onSnapshot(from, frame, renewed) {
-  board.replace(frame.resources);
+function onSnapshot(from, { tooLarge, read: lists, reason, renewed }) {
   loaded = true;
-  byId("too-large").hidden = !frame.too_large;
-  if (frame.too_large) readLarge(from, frame.read[0]);
+  byId("too-large").hidden = !tooLarge;
+  if (tooLarge) readLarge(from, lists[0]);
+  if (reason !== null) connection.refreshed(reason);
   selection.replaced(renewed);
   draw();
 }
 
 function onEvent(event) {
-  const changed = board.take(event);
   selection.take(event);
-  if (changed) draw();
+  draw();
 }
 
 // Versions settle who is newer, an event or an answer.
@@ -95,8 +106,7 @@ async function readLarge(from, path) {
   try {
     await readNewest(project, path, (kind, resource) => {
       if (from !== stream) return;
-      if (kind === "task") board.task(resource);
-      else if (kind === "session") board.session(resource);
+      stream.live().put(kind, resource);
       draw();
     });
   } catch (error) {
@@ -110,7 +120,7 @@ function draw() {
   drawing = true;
   requestAnimationFrame(() => {
     drawing = false;
-    const rows = board.rows();
+    const rows = rowsOf(board);
     list.draw(rows, address, selection.id);
     byId("no-tasks").hidden = !loaded || rows.length > 0;
     selection.draw();
@@ -120,6 +130,12 @@ function draw() {
 function refresh() {
   notice.hide();
   stream?.retry();
+}
+
+// What is shown may be out of date: compare it with what the server has.
+function refreshStale() {
+  stream?.retry();
+  stream?.refresh();
 }
 
 function showToken(shown) {
@@ -192,7 +208,7 @@ document.addEventListener("click", (event) => {
   navigate();
 });
 addEventListener("popstate", navigate);
-addEventListener("online", () => stream?.retry());
+byId("stale-refresh").addEventListener("click", refreshStale);
 setInterval(() => {
   connection.tick();
   notice.tick();

@@ -11,7 +11,7 @@ export class List {
     this.#root = root;
   }
 
-  // `rows` of a Board; `address(id)` of a session; `selected` id or null.
+  // `rows` as `rowsOf` makes them; `address(id)` of a session; `selected` id or null.
   draw(rows, address, selected) {
     const focused = this.#root.contains(document.activeElement) ? document.activeElement : null;
     const home = focused?.closest("[data-home]");

@@ -17,9 +17,9 @@ _POLICY = (
 )
 _TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 _FILES = (
-    *("app.js", "ansi.js", "api.js", "board.js", "confirm.js", "dialog.js", "intent.js", "large.js", "list.js"),
-    *("manage.js", "output.js", "pane.js", "problems.js", "selection.js", "sse.js", "start.js", "startform.js"),
-    *("status.js", "stream.js", "style.css", "texts.js", "usage.js"),
+    *("app.js", "ansi.js", "api.js", "confirm.js", "dialog.js", "intent.js", "large.js", "list.js"),
+    *("manage.js", "output.js", "pane.js", "problems.js", "rows.js", "selection.js", "start.js", "startform.js"),
+    *("status.js", "style.css", "texts.js", "usage.js"),
 )
 
 

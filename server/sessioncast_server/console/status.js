@@ -2,7 +2,8 @@
 
 import { say, timeOf } from "./list.js";
 
-const STALE_MS = 35_000;
+const STALE_MS = 30_000;
+const HEALTHY = ["live", "polling", "refused"];
 const NOTE_MS = 20_000;
 
 // A text with a countdown, «Refresh» and «Contact Support».
@@ -47,6 +48,7 @@ export class ConnectionState {
   #root = document.getElementById("connection");
   #state = document.getElementById("state");
   #detail = document.getElementById("state-detail");
+  #refresh = document.getElementById("stale-refresh");
   #now = { state: "connecting", detail: {} };
   #refreshed = null; // {reason, at} of the last gap
 
@@ -56,7 +58,12 @@ export class ConnectionState {
 
   show(state, detail) {
     this.#now = { state, detail };
-    if (detail.refreshed) this.#refreshed = { reason: detail.refreshed, at: Date.now() };
+    this.tick();
+  }
+
+  // Something was missed, and is there now.
+  refreshed(reason) {
+    this.#refreshed = { reason, at: Date.now() };
     this.tick();
   }
 
@@ -64,12 +71,13 @@ export class ConnectionState {
   tick() {
     const { state, detail } = this.#now;
     const silent = Date.now() - this.heardAt();
-    const stale = state !== "live" && state !== "refused" && silent > STALE_MS;
+    const stale = state === "stale" || (!HEALTHY.includes(state) && silent > STALE_MS);
     const gap = this.#refreshed !== null && Date.now() - this.#refreshed.at < NOTE_MS;
     this.#root.dataset.state = stale ? "stale" : state;
     this.#root.dataset.gap = this.#refreshed?.reason ?? "";
     const heard = timeOf(this.heardAt());
     const words = {
+      polling: ["polling", gap ? `refreshed at ${timeOf(this.#refreshed.at)}` : ""],
       live: [gap ? "gap: refreshed" : "live", gap ? `at ${timeOf(this.#refreshed.at)}, live` : ""],
       connecting: ["connecting", ""],
       stale: ["stale", `last heard ${heard}, connecting`],
@@ -80,6 +88,7 @@ export class ConnectionState {
     const [word, rest] = stale && state === "connecting" ? words.stale : words[state];
     say(this.#state, word);
     say(this.#detail, rest);
+    this.#refresh.hidden = !stale || detail.first !== false;
   }
 }
 
