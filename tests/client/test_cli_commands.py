@@ -255,5 +255,6 @@ async def test_shells_are_told_what_there_is(shell: Shell, task: Task, session: 
     project = ("--project", task.project_id)
     assert task.id in await _completed(shell, "exec", *project, "--task", "")
     assert await _completed(shell, "exec", *project, "--task", task.id[:8]) == [task.id]
+    assert await _completed(shell, "watch", task.project_id, "--session", session.id[:9]) == [session.id]
     away = {"SESSIONCAST_URL": "http://127.0.0.1:1"}
     assert await _completed(shell, "exec", *project, "--task", "", **away) == []

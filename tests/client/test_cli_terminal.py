@@ -128,6 +128,37 @@ async def test_what_is_typed_is_the_commands_byte_by_byte(runner: Runner) -> Non
         assert terminal.modes == before
 
 
+async def test_what_is_typed_ahead_waits_for_the_command(runner: Runner) -> None:
+    """More than its terminal holds, to a command that does not read for a while: all of it arrives, in order."""
+    gate = runner.folder / "gate"
+    code = f"""
+import pathlib, sys, time, tty
+tty.setraw(0)
+print("ready", end="", flush=True)
+while not pathlib.Path({str(gate)!r}).exists():
+    time.sleep(0.01)
+data = sys.stdin.buffer.read(90_000).decode()
+print([data == "".join(map(str, range(10**5)))[:90_000]])
+"""
+    async with runner.terminal(sys.executable, "-c", code) as terminal:
+        await terminal.shows("ready")
+        await terminal.paste("".join(map(str, range(10**5)))[:6_000])
+        gate.touch()
+        await terminal.paste("".join(map(str, range(10**5)))[6_000:90_000])
+        assert await terminal.ended() == 0
+        assert terminal.screen == "ready[True]\n"
+
+
+async def test_a_signal_to_us_is_the_commands(runner: Runner, client: Client) -> None:
+    """Sent by another program, an interrupt reaches what runs in front on the command's terminal."""
+    async with runner.terminal("bash", "-c", "trap 'echo caught; exit 4' INT; echo ready; sleep 60") as terminal:
+        await terminal.shows("ready\n")
+        terminal.send(signal.SIGINT)
+        assert await terminal.ended() == 4
+        assert "caught\n" in terminal.screen
+    assert (await runner.session(client)).status == "cancelled"
+
+
 async def test_ctrl_c_stops_the_command_and_not_us(runner: Runner, client: Client) -> None:
     """It is the command's terminal that makes a signal of the key; the session was cancelled, its words are kept."""
     async with runner.terminal("sh", "-c", "echo ready; sleep 60; echo not reached") as terminal:

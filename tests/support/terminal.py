@@ -1,6 +1,7 @@
 """The command line on a terminal of its own, as a person sits at one."""
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import signal
@@ -63,6 +64,18 @@ class Terminal:
     def type(self, text: str) -> None:
         """Press keys."""
         os.write(self._person, text.encode())
+
+    async def paste(self, text: str) -> None:
+        """Press very many keys, as fast as they are taken."""
+        left = text.encode()
+
+        def pressed() -> bool:
+            nonlocal left
+            with contextlib.suppress(BlockingIOError):
+                left = left[os.write(self._person, left) :]
+            return not left
+
+        await until(pressed, "the keys to be taken")
 
     async def shows(self, text: str, *, times: int = 1) -> None:
         """Return when this was written to it so many times."""
