@@ -1,12 +1,14 @@
 """The server's commands; `sessioncast` finds them by its entry point."""
 
+import gc
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sessioncast_server.settings import Settings
 
@@ -35,12 +37,14 @@ def serve(
     redis_url: Annotated[str | None, typer.Option(help="carries wake-ups between nodes")] = None,
 ) -> None:
     """Serve. Without settings: a SQLite file in ./data, this process alone, this machine only."""
-    from sessioncast_server.db.current import is_current  # noqa: PLC0415  see `register`
-    from sessioncast_server.observe import logs  # noqa: PLC0415  the same
+    with _loading():
+        from sessioncast_server.db.current import is_current  # noqa: PLC0415  see `register`
+        from sessioncast_server.observe import logs  # noqa: PLC0415  the same
 
-    chosen = _settings(host=host, port=port, workers=workers, database_url=database_url, redis_url=redis_url)
-    logs.configure(chosen.log, chosen.log_level)
-    if not is_current(chosen.database_url):
+        chosen = _settings(host=host, port=port, workers=workers, database_url=database_url, redis_url=redis_url)
+        logs.configure(chosen.log, chosen.log_level)
+        current = is_current(chosen.database_url)
+    if not current:
         _settle_schema(chosen)
 
     def ready(url: str) -> None:
@@ -49,13 +53,14 @@ def serve(
     if chosen.workers > 1:
         _serve_with_workers(chosen, ready)
         return
-    from sessioncast_server.server import make_server  # noqa: PLC0415  the same, and the workers' parent has no use for it
-    from sessioncast_server.settings import SettingsError  # noqa: PLC0415  the same
+    with _loading():
+        from sessioncast_server.server import make_server  # noqa: PLC0415  and the workers' parent has no use for it
+        from sessioncast_server.settings import SettingsError  # noqa: PLC0415  the same
 
-    try:
-        server = make_server(chosen, ready=ready)
-    except SettingsError as error:  # what only making the parts can tell: a responder that cannot be loaded
-        _fail(str(error))
+        try:
+            server = make_server(chosen, ready=ready)
+        except SettingsError as error:  # what only making the parts can tell: a responder that cannot be loaded
+            _fail(str(error))
     server.run()
     if server.failure is not None:
         _fail(server.failure)
@@ -144,6 +149,16 @@ def run_job(
         typer.echo(run_now(jobs[name], *parts.store_of_jobs(chosen)))
     except DatabaseError as error:
         _fail(str(error))
+
+
+@contextmanager
+def _loading() -> "Iterator[None]":
+    """Collect no garbage meanwhile: what is loaded stays, and to search it again and again is a tenth of the start."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _serve_with_workers(chosen: "Settings", ready: "Callable[[str], None]") -> None:
