@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # a shell waits; it is loaded for ids only
 Choices = list[tuple[str, str]]
 """Words, and what they are."""
 
-_PATIENCE_S = 1.0
+_PATIENCE_S = 2.0
 _SHOWN = 100
 
 
@@ -46,7 +46,8 @@ def complete_session(ctx: typer.Context, incomplete: str) -> Choices:
 
 
 def _project(ctx: typer.Context) -> str:
-    return str(ctx.params.get("project") or "default")
+    # Options before the word are known; arguments are not, while the option that is completed has no value yet.
+    return str(ctx.params.get("project_option") or ctx.params.get("project") or "default")
 
 
 def _asked(ctx: typer.Context, incomplete: str, ask: "Callable[[Client], Awaitable[Choices]]") -> Choices:
@@ -56,7 +57,7 @@ def _asked(ctx: typer.Context, incomplete: str, ask: "Callable[[Client], Awaitab
 
     async def answer() -> Choices:
         url, token = ctx.params.get("url") or DEFAULT_URL, ctx.params.get("token")
-        async with asyncio.timeout(_PATIENCE_S), connect(url, token) as client:
+        async with connect(url, token) as client, asyncio.timeout(_PATIENCE_S):
             return await ask(client)
 
     try:
