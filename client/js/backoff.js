@@ -3,8 +3,8 @@
 const ASKED_CAP_S = 300;
 
 /**
- * Exponential backoff with full jitter (M. Brooker, «Exponential Backoff And Jitter», AWS 2015): clients that lost the
- * same server spread over the whole interval instead of coming back together.
+ * Exponential backoff with full jitter (M. Brooker, «Exponential Backoff And Jitter», AWS 2015): clients that lost
+ * the same server spread over the whole interval instead of coming back together.
  */
 export class Backoff {
   #base;

@@ -92,7 +92,9 @@ export class Cache {
       ids.push(id, task_id, session_id, thread_id, project_id && `/v1/projects/${project_id}/`);
     }
     this.drop([...ids, project && `${project}/`]);
-    for (const session of resources) if (session.output_seq !== undefined) this.put(`/v1/sessions/${session.id}`, session);
+    for (const session of resources.filter(({ output_seq }) => output_seq !== undefined)) {
+      this.put(`/v1/sessions/${session.id}`, session);
+    }
   }
 
   #read(path) {
@@ -127,7 +129,9 @@ export class Cache {
   #keep(path, entry) {
     this.#entries.delete(path);
     this.#entries.set(path, entry);
-    if (this.#entries.size > this.#requests.limits.cacheEntries) this.#entries.delete(this.#entries.keys().next().value);
+    if (this.#entries.size <= this.#requests.limits.cacheEntries) return;
+    const [oldest] = this.#entries.keys();
+    this.#entries.delete(oldest);
   }
 }
 

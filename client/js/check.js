@@ -31,7 +31,9 @@ export class Check {
   /** @param {boolean} push a poll is a check itself */
   begin(push) {
     clearTimeout(this.#timer);
-    if (push) this.#timer = setTimeout(() => this.now().finally(() => this.#timer && this.begin(true)), this.#hub.limits.checkS * 1000);
+    if (!push) return;
+    const again = () => this.#timer !== null && this.begin(true);
+    this.#timer = setTimeout(() => this.now().finally(again), this.#hub.limits.checkS * 1000);
   }
 
   close() {
@@ -102,7 +104,8 @@ export function differences(replica, resources, position, kinds) {
   for (const { data, task_id, session_id, thread_id } of replica.eventsAfter(position)) {
     for (const id of [data.id, task_id, session_id, thread_id]) told.add(id);
   }
-  const maps = { task: mirror.tasks, session: mirror.sessions, provider: mirror.providerSessions, thread: mirror.threads };
+  const { tasks, sessions, providerSessions, threads } = mirror;
+  const maps = { task: tasks, session: sessions, provider: providerSessions, thread: threads };
   const output = kinds === undefined || kinds.includes("output");
   const put = resources.filter(({ kind, data }) => {
     if (told.has(data.id) || told.has(data.session_id) || told.has(data.thread_id)) return false;
@@ -114,9 +117,10 @@ export function differences(replica, resources, position, kinds) {
     return known.version < data.version || (kind === "session" && output && known.output_seq < data.output_seq);
   });
   const there = new Set(resources.map(({ kind, data }) => `${kind} ${keyOf(kind, data)}`));
-  const drop = ["task", "session", "thread"].flatMap((kind) =>
-    [...maps[kind]].filter(([key, { id }]) => !told.has(id) && !there.has(`${kind} ${key}`)).map(([key]) => [kind, key]),
-  );
+  const drop = ["task", "session", "thread"].flatMap((kind) => {
+    const only = [...maps[kind]].filter(([key, { id }]) => !told.has(id) && !there.has(`${kind} ${key}`));
+    return only.map(([key]) => [kind, key]);
+  });
   return { put, drop };
 }
 

@@ -13,8 +13,8 @@ const RENEWING = ["epoch", "future"];
 /**
  * @typedef {object} ConnectOptions
  * @property {string} project
- * @property {{task?: string | string[], session?: string | string[], thread?: string | string[], kinds?: string | string[]}}
- *   [filter] ids are a union; without any, the whole project
+ * @property {Partial<Record<"task" | "session" | "thread" | "kinds", string | string[]>>} [filter] ids are a union;
+ *   without any, the whole project
  * @property {string | (() => string | null | Promise<string | null>) | null} [token] a function is asked again when
  *   the server wants another one, and before a JWT expires
  * @property {"auto" | import("./ladder.js").TransportName} [transport]
@@ -25,8 +25,8 @@ const RENEWING = ["epoch", "future"];
  */
 
 /**
- * Events: `state` (detail: State), `snapshot` ({resources, position, tooLarge, read, reason, renewed}), `event`, `delta`,
- * `gap` and `resync` ({reason}), `stale` ({heardAt}), `mismatch` ({put, drop}).
+ * Events: `state` (detail: State), `snapshot` ({resources, position, tooLarge, read, reason, renewed}), `event`,
+ * `delta`, `gap` and `resync` ({reason}), `stale` ({heardAt}), `mismatch` ({put, drop}).
  */
 export class Connection extends EventTarget {
   #hub;
@@ -46,7 +46,8 @@ export class Connection extends EventTarget {
     const wanted = { project, filter: canonical(filter) };
     this.#replica = new Replica(this.#hub.limits.ringEvents, wanted.filter.kinds, snapshot);
     this.#live = new Live(this, this.#replica);
-    this.#state = { state: "connecting", transport: null, why: "", at: null, first: true, heardAt: Date.now(), problem: null };
+    const nothing = { transport: null, why: "", at: null, problem: null };
+    this.#state = { state: "connecting", ...nothing, first: true, heardAt: Date.now() };
     const port = {
       frame: (frame) => this.#frame(frame),
       state: (state) => this.#show(state),
@@ -91,6 +92,7 @@ export class Connection extends EventTarget {
     if (this.#state.state === "closed") return;
     if (this.#id !== undefined) this.#hub.detach(this.#id);
     this.#show({ ...this.#state, state: "closed", transport: null, why: "", at: null });
+    this.#live.closed();
   }
 
   /** Counts of all connections of this page to the server. */
@@ -125,6 +127,7 @@ export class Connection extends EventTarget {
       try {
         const { status, body: answer } = await requests.json(path, init);
         cache.changed(path, answer);
+        this.#hub.nudge();
         return { status, body: answer };
       } catch (problem) {
         if (!(problem instanceof Refused) || !problem.unknown || tries >= limits.sendTries) throw problem;
@@ -138,6 +141,8 @@ export class Connection extends EventTarget {
   #frame(frame) {
     if (frame.op === "corrected") {
       this.#live.told(this.#replica.mirror.correct(frame));
+      const gone = frame.drop.map(([, key]) => key.split(" ")[0]);
+      this.#hub.cache.drop([...frame.put.map(({ data }) => data.id), ...gone]);
       this.#dispatch("mismatch", { put: frame.put, drop: frame.drop });
       return;
     }
@@ -162,8 +167,10 @@ export class Connection extends EventTarget {
   #tell(item) {
     if (item.opened?.state === "gap") this.#missed("gap", item.opened.reason);
     else if (item.resync !== undefined) this.#missed("resync", item.resync);
-    else if (item.event) this.#dispatch("event", item.event);
-    else if (item.delta) this.#dispatch("delta", item.delta);
+    else if (item.event) {
+      this.#hub.cache.event(item.event);
+      this.#dispatch("event", item.event);
+    } else if (item.delta) this.#dispatch("delta", item.delta);
     else if (item.snapshot) {
       const [reason, renewed] = [this.#reason, this.#renewed];
       this.#reason = null;

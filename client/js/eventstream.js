@@ -33,13 +33,19 @@ import { SseParser } from "./sse.js";
 export function openEventStream(requests, wanted, sink) {
   const abort = new AbortController();
   const { limits, stats } = requests;
-  let timer = setTimeout(() => end({ why: "unreachable" }), limits.connectS * 1000);
+  let timer = setTimeout(unanswered, limits.connectS * 1000);
   let over = false;
 
   function end(failure) {
     if (over) return;
     close();
     sink.end(failure);
+  }
+
+  // Somebody between us and the server may keep the whole answer for himself.
+  async function unanswered() {
+    abort.abort();
+    end({ why: (await requests.reachable()) ? "silent" : "unreachable" });
   }
 
   function close() {
@@ -85,7 +91,7 @@ export function openEventStream(requests, wanted, sink) {
     answered = true;
     tell();
   };
-  follow().then(end, () => end({ why: answered ? "cut" : "unreachable" }));
+  follow().then(end, () => abort.signal.aborted || end({ why: answered ? "cut" : "unreachable" }));
   return { close };
 }
 

@@ -140,6 +140,11 @@ export class Feed {
     this.#climbLater();
   }
 
+  /** Something was changed: a poll that waits would tell of it late, or never. */
+  nudge() {
+    this.#link?.wake?.();
+  }
+
   /** Compare with the server now. */
   async refresh() {
     this.retry();
@@ -175,7 +180,7 @@ export class Feed {
       push: (state) => this.#push(state),
     };
     const { position, wish } = this.#replica;
-    const handle = this.#hub.open(name, { ...this.#wanted, position, snapshot: wish === "never" ? "auto" : wish }, sink);
+    const handle = this.#hub.open(name, { ...this.#wanted, position, snapshot: wish }, sink);
     link.probe = handle.probe ?? null;
     link.wake = handle.wake ?? null;
     link.close = () => {
@@ -220,7 +225,6 @@ export class Feed {
     if (events.length > 0) this.#tell({ op: "events", events });
     else if (frame.op === "heartbeat") this.#tell(frame);
     if (frame.op !== "subscribed") this.#backoff.reset();
-    for (const item of items) if (item.event) this.#hub.cache.event(item.event);
     if (this.#replica.whole) this.#isWhole();
   }
 
@@ -341,7 +345,8 @@ export class Feed {
   #report(kind, message) {
     const { session } = this.#wanted.filter;
     const transport = this.#link?.name ?? this.#use();
-    this.#hub.reports.add(kind, message, { session: session?.[0], heardAt: this.#loaded ? this.#heardAt : null, transport });
+    const heardAt = this.#loaded ? this.#heardAt : null;
+    this.#hub.reports.add(kind, message, { session: session?.[0], heardAt, transport });
   }
 
   #paced(changed) {

@@ -32,7 +32,7 @@ const hubs = [];
 
 export class Hub {
   /** @type {import("./limits.js").Limits} */ limits;
-  stats = new Stats();
+  stats;
   #key;
   ladder = new Ladder();
   #transport;
@@ -69,6 +69,7 @@ export class Hub {
   /** Use `Hub.of`. */
   constructor(url, { token = null, transport = "auto", share = true, credentials, limits } = {}) {
     this.limits = { ...LIMITS, ...limits };
+    this.stats = new Stats(this.limits.largeBytes);
     this.#transport = transport;
     this.requests = new Requests(url, new Identity(token, this.limits.renewS), this.limits, this.stats, credentials);
     this.reports = new Reports(this.requests);
@@ -149,6 +150,12 @@ export class Hub {
     else this.#feeds.get(key)?.retry();
   }
 
+  /** This page has changed something. */
+  nudge() {
+    if (this.#role === "follower") this.#tabs.say({ op: "nudge" });
+    else for (const feed of this.#feeds.values()) feed.nudge();
+  }
+
   /** Compare with the server now. */
   async refresh(id) {
     const { key } = this.#clients.get(id);
@@ -225,6 +232,7 @@ export class Hub {
   async #serve({ op, id, key, wanted, position, snapshot, call }) {
     if (op === "join") this.#feed(key, wanted).join(id, this.#remote(id, key), { position, snapshot });
     else if (op === "leave") for (const key of [...this.#feeds.keys()]) this.#leave(key, id);
+    else if (op === "nudge") this.nudge();
     else if (op === "retry") this.#feeds.get(key)?.retry();
     else if (op === "refresh") {
       const answer = (await this.#feeds.get(key)?.refresh()) ?? { checked: false, mismatches: 0 };

@@ -79,7 +79,8 @@ export class Live extends EventTarget {
    */
   messages(threadId, user = null) {
     const { messages } = this.#replica.mirror;
-    const key = user === null ? [...messages.keys()].find((one) => one.startsWith(`${threadId} `)) : threadKey(threadId, user);
+    const anybodys = () => [...messages.keys()].find((one) => one.startsWith(`${threadId} `));
+    const key = user === null ? anybodys() : threadKey(threadId, user);
     return inOrder(messages.get(key) ?? new Map());
   }
 
@@ -94,18 +95,34 @@ export class Live extends EventTarget {
     const found = [...this.sessions.values()].find(wanted);
     if (found !== undefined) return Promise.resolve(found);
     return new Promise((resolve, reject) => {
-      const wait = (changes) => {
-        const seen = changes.filter(({ kind }) => kind === "session").map(({ after, last }) => after ?? last);
-        const hit = seen.find(wanted);
-        if (hit === undefined) return;
-        this.#waits.delete(wait);
-        resolve(hit);
+      const wait = {
+        look: (changes) => {
+          const seen = changes.filter(({ kind }) => kind === "session").map(({ after, last }) => after ?? last);
+          const hit = seen.find(wanted);
+          if (hit !== undefined) this.#waits.delete(wait) && resolve(hit);
+        },
+        end: (reason) => this.#waits.delete(wait) && reject(reason),
       };
       this.#waits.add(wait);
-      signal?.addEventListener("abort", () => {
-        this.#waits.delete(wait);
-        reject(signal.reason);
-      });
+      signal?.addEventListener("abort", () => wait.end(signal.reason));
+    });
+  }
+
+  /**
+   * Until there is something to show.
+   * @returns {Promise<this>} rejects with what the server refused with, and when the connection is closed before
+   */
+  ready() {
+    return new Promise((resolve, reject) => {
+      const look = () => {
+        const { state, first, problem } = this.#connection.state;
+        if (state === "refused" || state === "closed") reject(problem ?? ended());
+        else if (first || this.position === null) return;
+        else resolve(this);
+        this.#connection.removeEventListener("state", look);
+      };
+      this.#connection.addEventListener("state", look);
+      look();
     });
   }
 
@@ -120,7 +137,7 @@ export class Live extends EventTarget {
    */
   told(changes) {
     if (changes.length === 0) return;
-    for (const wait of [...this.#waits]) wait(changes);
+    for (const wait of [...this.#waits]) wait.look(changes);
     for (const change of changes) this.#changes.add(change);
     if (this.#due) return;
     this.#due = true;
@@ -129,9 +146,18 @@ export class Live extends EventTarget {
     else setTimeout(() => this.#tell());
   }
 
+  /** Called by the connection: nothing changes any more. */
+  closed() {
+    for (const wait of [...this.#waits]) wait.end(ended());
+  }
+
   #tell() {
     this.#due = false;
     const changes = this.#changes.take();
     if (changes.length > 0) this.dispatchEvent(new CustomEvent("change", { detail: { changes } }));
   }
+}
+
+function ended() {
+  return new DOMException("The connection was closed.", "AbortError");
 }

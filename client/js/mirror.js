@@ -11,9 +11,10 @@ import { parsePosition } from "./position.js";
 const TOLD_OF_PROVIDER = ["head_provider_session_id", "totals", "reason", "attempt"];
 const TOLD_OF_THREAD = ["removed", "count", "reason"];
 const TOLD_OF_SESSION = ["resume"];
-const SESSIONS = ["created", "updated", "replaced", "deleted", "resumed", "resume_decided"].map((what) => `session.${what}`);
-const PROVIDERS = ["started", "updated", "ended", "resume_failed"].map((what) => `provider_session.${what}`);
-const THREADS = ["created", "pruned", "quarantined"].map((what) => `thread.${what}`);
+const SESSIONS = typesOf("session", ["created", "updated", "replaced", "deleted", "resumed", "resume_decided"]);
+const PROVIDERS = typesOf("provider_session", ["started", "updated", "ended", "resume_failed"]);
+const THREADS = typesOf("thread", ["created", "pruned", "quarantined"]);
+const MAPS = ["tasks", "sessions", "providerSessions", "totals", "threads", "messages"];
 const ZERO = {
   total_tokens: 0,
   total_cached_tokens: 0,
@@ -141,7 +142,7 @@ export class MirrorState {
       return [];
     }
     const before = this.copy();
-    for (const name of ["tasks", "sessions", "providerSessions", "totals", "threads", "messages"]) this[name] = new Map();
+    for (const name of MAPS) this[name] = new Map();
     this.#gone.clear();
     this.others = [];
     for (const resource of resources) {
@@ -161,7 +162,9 @@ export class MirrorState {
 
   #doubt() {
     this.#gone.clear();
-    for (const map of [this.tasks, this.sessions, this.threads]) for (const data of map.values()) this.#doubted.add(data);
+    for (const map of [this.tasks, this.sessions, this.threads]) {
+      for (const data of map.values()) this.#doubted.add(data);
+    }
   }
 
   #older(data, known) {
@@ -190,7 +193,8 @@ export class MirrorState {
     if (data.deleted_at) return this.#older(data, known) ? [] : this.#leave(data.id, data);
     if ((this.#gone.get(data.id) ?? 0) >= data.version || this.#older(data, known)) return [];
     this.#gone.delete(data.id);
-    const merged = known === null || this.#doubted.has(known) ? data : withActivity(data, known.output_seq, known.last_activity_at);
+    const fresh = known === null || this.#doubted.has(known);
+    const merged = fresh ? data : withActivity(data, known.output_seq, known.last_activity_at);
     return changed("session", this.sessions, data.id, merged);
   }
 
@@ -210,7 +214,8 @@ export class MirrorState {
 
   // An event of a provider session tells of its session and its task, too.
   #use(data) {
-    const changes = data.totals && data.task_id ? changed("totals", this.totals, data.task_id, { ...ZERO, ...data.totals }) : [];
+    const { totals, task_id } = data;
+    const changes = totals && task_id ? changed("totals", this.totals, task_id, { ...ZERO, ...totals }) : [];
     if (!this.sessions.has(data.session_id) && (this.#kinds?.includes("session") ?? true)) return changes;
     changes.push(...this.#provider(without(data, TOLD_OF_PROVIDER)));
     const session = this.sessions.get(data.session_id);
@@ -236,7 +241,9 @@ export class MirrorState {
     this.messages.delete(key);
     const id = this.threads.get(key)?.id;
     const changes = removed("thread", key, this.threads, last && without(last, TOLD_OF_THREAD), id);
-    for (const message of inOrder(messages)) changes.push({ kind: "message", id: message.id, before: message, after: null, last: message });
+    for (const last of inOrder(messages)) {
+      changes.push({ kind: "message", id: last.id, before: last, after: null, last });
+    }
     return changes;
   }
 
@@ -259,10 +266,15 @@ export class MirrorState {
     const key = threadKey(thread.id, thread.user);
     if (this.#older(thread, this.threads.get(key) ?? null)) return [];
     const messages = this.messages.get(key) ?? new Map();
-    const gone = [...messages.values()].filter(({ seq }) => ranges.some(([first, last]) => first <= seq && seq <= last));
+    const inside = ({ seq }) => ranges.some(([first, last]) => first <= seq && seq <= last);
+    const gone = [...messages.values()].filter(inside);
     const changes = gone.flatMap(({ seq, id }) => removed("message", seq, messages, null, id));
     return [...changes, ...this.#thread(without(thread, TOLD_OF_THREAD))];
   }
+}
+
+function typesOf(what, happened) {
+  return happened.map((word) => `${what}.${word}`);
 }
 
 /**

@@ -98,7 +98,8 @@ export class Replica {
     if (wish === "never") return [opened];
     const { read } = this.mirror;
     const more = read === null ? {} : { too_large: true, read };
-    return [opened, { op: "snapshot", resources: read === null ? this.mirror.resources() : [], position: here, ...more }];
+    const resources = read === null ? this.mirror.resources() : [];
+    return [opened, { op: "snapshot", resources, position: here, ...more }];
   }
 
   /** @returns {Replica} one of its own that knows the same, and wants snapshots when it needs them */

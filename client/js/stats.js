@@ -18,9 +18,18 @@ export class Stats {
   mismatches = 0;
   reports = 0;
   staleTimes = 0;
+  #largeBytes;
+
+  /** @param {number} [largeBytes] the first payload over this is warned of */
+  constructor(largeBytes = Infinity) {
+    this.#largeBytes = largeBytes;
+  }
 
   /** @param {number} bytes of a payload */
   received(bytes) {
+    if (bytes > this.#largeBytes && this.largestPayload <= this.#largeBytes) {
+      console.warn(`sessioncast: a payload of ${bytes} bytes; a filter that names less would have smaller ones`);
+    }
     this.bytesReceived += bytes;
     this.largestPayload = Math.max(this.largestPayload, bytes);
   }

@@ -72,7 +72,8 @@ class Socket {
   /** Whether it has room for such a subscription; the server takes one of each filter. */
   takes(key) {
     const theirs = [...this.#subscriptions.values()];
-    return !this.#closed && theirs.length < this.#requests.limits.subscriptions && theirs.every((one) => one.id !== key);
+    const room = theirs.length < this.#requests.limits.subscriptions;
+    return !this.#closed && room && theirs.every(({ id }) => id !== key);
   }
 
   add(id, wanted, sink) {
@@ -211,7 +212,8 @@ class Socket {
     this.#renewed = false;
     const seconds = this.#requests.identity.renewalIn();
     // A longer wait than a timer can have is cut: it is looked at again then.
-    if (seconds !== null) this.#renewal = setTimeout(() => this.#renew(), Math.min(Math.max(seconds, 1), 86_400) * 1000);
+    if (seconds === null) return;
+    this.#renewal = setTimeout(() => this.#renew(), Math.min(Math.max(seconds, 1), 86_400) * 1000);
   }
 
   // Look whether anybody is there. Whatever is said answers it.

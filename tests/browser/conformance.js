@@ -39,7 +39,8 @@ const RUNNERS = {
       return [written, [whole], whole.map((byte) => [byte])].map((cut) => {
         const parser = new SseParser();
         const found = cut.flatMap((bytes) => parser.feed(Uint8Array.from(bytes)));
-        return [[found, parser.lastEventId, parser.retryMs], [events, last_event_id, retry_ms], `in ${cut.length} pieces`];
+        const is = [found, parser.lastEventId, parser.retryMs];
+        return [is, [events, last_event_id, retry_ms], `in ${cut.length} pieces`];
       });
     };
   },
@@ -66,7 +67,7 @@ const RUNNERS = {
   },
 
   async mirror(load) {
-    const { MirrorState } = await load("mirror");
+    const { inOrder, MirrorState } = await load("mirror");
     const { Changes } = await load("changes");
     return (one) => {
       const mirror = new MirrorState(one.kinds);
@@ -85,7 +86,7 @@ const RUNNERS = {
       }
       const listed = {};
       for (const of of mirror.messages.values()) {
-        for (const { thread_id, seq } of [...of.values()].sort((a, b) => a.seq - b.seq)) (listed[thread_id] ??= []).push(seq);
+        for (const { thread_id, seq } of inOrder(of)) (listed[thread_id] ??= []).push(seq);
       }
       const wanted = Object.fromEntries(Object.entries(one.messages).filter(([, seqs]) => seqs.length > 0));
       found.push([listed, wanted, "messages"]);

@@ -79,6 +79,24 @@ async def test_ten_tabs_have_one_connection(tabs: Tabs, shared_node: Node) -> No
         assert await rest[-1].look("await c.refresh()") == {"checked": True, "mismatches": 0}
 
 
+async def test_a_tab_that_leads_and_says_nothing_is_replaced(tabs: Tabs, shared_node: Node) -> None:
+    """Whoever looks at another tab and gets no answer takes the lead; nothing is missed."""
+    async with Client(shared_node.url) as client:
+        await client.projects.put("silent")
+        leader, other = await tabs.open(shared_node.url), await tabs.open(shared_node.url)
+        for page in (leader, other):
+            await page.begin("silent", limits={"leaderS": 0.5})
+            await page.state("live")
+        await leader.page.evaluate("BroadcastChannel.prototype.postMessage = () => {}")
+        await client.tasks.create("silent", "T")
+        await leader.until("live.tasks.size === 1")
+        assert await other.look("live.tasks.size") == 0
+        await other.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        await other.until("live.tasks.size === 1")
+        assert (leader.sockets, other.sockets) == (1, 1)
+        assert await other.look("[told.gaps, told.events.length]") == [[], 1]
+
+
 async def test_tabs_of_other_filters_share_the_socket(tabs: Tabs, shared_node: Node) -> None:
     """What another tab wants is one more subscription on the same WebSocket, and ends with that tab."""
     async with Client(shared_node.url) as client:

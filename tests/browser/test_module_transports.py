@@ -34,6 +34,37 @@ async def test_what_is_changed_is_seen(module_page: ModulePage, shared_node: Nod
         assert await module_page.look("told.states.at(-1)") == ["closed", None]
 
 
+async def test_changes_are_told_once_a_frame(module_page: ModulePage, shared_node: Node) -> None:
+    """However many events there were, a resource has one change; who waits for a state is told by its last one."""
+    async with Client(shared_node.url) as client:
+        await client.projects.put("frames")
+        task = await client.tasks.create("frames", "T")
+        session = (await client.sessions.start(task.id, "run", "m")).session
+        await module_page.begin("frames")
+        assert await module_page.look("(await live.ready()).sessions.size") == 1
+        await module_page.page.evaluate(
+            """(id) => {
+                const live = window.connections.c.live();
+                window.told.c.changes.length = 0;
+                window.done = live.until(({ status }) => status === "completed", { session: id });
+                window.requestAnimationFrame = (draw) => { window.draw = draw; };
+            }""",
+            session.id,
+        )
+        for status in ("running", "idle", "completed"):
+            await client.sessions.patch(session.id, status=status)
+        await client.sessions.delete(session.id)
+        assert (await module_page.page.evaluate("window.done"))["status"] == "completed"
+        await module_page.until("live.sessions.size === 0")
+        await module_page.page.evaluate("window.draw()")
+        seen = (
+            "told.changes.map(({ kind, before, after, last }) => [kind, before?.status, after, last?.deleted_at > ''])"
+        )
+        assert await module_page.look(seen) == [["session", "pending", None, True]]
+        await module_page.look("c.close()")
+        assert await module_page.look("await live.ready().catch((error) => error.name)") == "AbortError"
+
+
 async def test_ephemeral_events_are_no_part_of_the_state(module_page: ModulePage) -> None:
     """What has no position moves no place; before a snapshot, and of an unknown type, it is passed over."""
     script = """async () => {

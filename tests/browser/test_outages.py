@@ -5,6 +5,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import httpx2
 import pytest
 from playwright.async_api import expect
 
@@ -155,11 +156,26 @@ async def test_a_server_that_falls_silent_is_noticed(node: Node, console: Consol
         await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
         await page.clock.fast_forward(2_000)
         await expect(page.locator("#state")).to_have_text("stale")
+        await expect(page.get_by_role("button", name="Refresh")).to_be_visible()
         await page.clock.fast_forward(1_000)
         node.thaw()
         await console.live()
         await client.tasks.create("demo", "T")
         await expect(page.get_by_role("heading", name="T", exact=True)).to_be_visible(timeout=DEADLINE_MS)
+        await expect(page.get_by_role("button", name="Refresh")).to_be_hidden()
+
+
+async def test_without_push_the_page_polls(node: Node, console: Console) -> None:
+    """Where push is switched off the page says that it polls, and shows what is made; back on, it is pushed to."""
+    async with Client(node.url) as client, httpx2.AsyncClient(base_url=node.url) as http:
+        await client.projects.put("demo")
+        assert (await http.put("/v1/admin/flags/push_enabled", json={"state": "off"})).status_code == 200
+        await console.open("demo")
+        await console.state("polling")
+        await client.tasks.create("demo", "T")
+        await expect(console.page.get_by_role("heading", name="T", exact=True)).to_be_visible(timeout=DEADLINE_MS)
+        assert (await http.put("/v1/admin/flags/push_enabled", json={"state": "on"})).status_code == 200
+        await console.live()
 
 
 async def test_a_project_too_large_for_a_snapshot_is_read_as_a_list(
