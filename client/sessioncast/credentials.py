@@ -4,6 +4,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 
+from sessioncast.errors import ConnectionLost
 from sessioncast.identity import expiry_of
 
 TokenSource = str | Callable[[], str | Awaitable[str]]
@@ -17,9 +18,10 @@ class Credentials:
         user: whom to act for; None: nobody is named.
     """
 
-    def __init__(self, source: TokenSource | None, user: str | None) -> None:
-        """Nothing is asked yet."""
+    def __init__(self, source: TokenSource | None, user: str | None, *, within_s: float = 30.0) -> None:
+        """Nothing is asked yet; the source is given up, and may be asked again, after `within_s`."""
         self.user = user
+        self._within_s = within_s
         self._source = source
         self._token = source if isinstance(source, str) else None
         self._asking: asyncio.Future[str] | None = None
@@ -46,15 +48,25 @@ class Credentials:
         return headers
 
     async def renew(self, refused: str | None) -> str | None:
-        """A token that is not the refused one, asked for once however many want it; None: there is no other."""
+        """A token that is not the refused one, asked for once however many want it; None: there is no other.
+
+        Raises:
+            ConnectionLost: the source gave none in time, or the client was closed.
+        """
         if not callable(self._source):
             return None
         if self._token is not None and self._token != refused:
             return self._token  # somebody else has renewed it meanwhile
         if self._asking is None:
-            self._asking = asyncio.ensure_future(_asked(self._source))
+            self._asking = asyncio.ensure_future(_asked(self._source, self._within_s))
             self._asking.add_done_callback(self._asked)
-        token = await asyncio.shield(self._asking)
+        asking = self._asking
+        try:
+            token = await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            if asking.cancelled():  # and not who asked
+                raise ConnectionLost("token", "the client was closed") from None
+            raise
         return None if token == refused else token
 
     @property
@@ -62,12 +74,26 @@ class Credentials:
         """The present token."""
         return self._token
 
+    async def aclose(self) -> None:
+        """Ask no more."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
+
     def _asked(self, asking: "asyncio.Future[str]") -> None:
         self._asking = None
         if not asking.cancelled() and asking.exception() is None:
             self._token = asking.result()
 
 
-async def _asked(source: Callable[[], str | Awaitable[str]]) -> str:
+async def _asked(source: Callable[[], str | Awaitable[str]], within_s: float) -> str:
     found = source()
-    return await found if inspect.isawaitable(found) else found
+    if not inspect.isawaitable(found):
+        return found
+    try:
+        async with asyncio.timeout(within_s) as deadline:
+            return await found
+    except TimeoutError as error:
+        if not deadline.expired():
+            raise  # the source's own
+        raise ConnectionLost("token", f"none was given within {within_s:g} s") from error

@@ -66,7 +66,7 @@ class Transport:
     ) -> None:
         self.url = url.rstrip("/")
         self.limits = limits
-        self.credentials = Credentials(token, user)
+        self.credentials = Credentials(token, user, within_s=limits.attempt_s)
         self.counters = counters or Counters()
         self._remembered = Remembered(self)
         with _translated(self.url):
@@ -139,7 +139,11 @@ class Transport:
                 break
         if response.status_code == 200:
             raise Unfit(url, "something that is no event stream answered")
-        raise problem_of(response.status_code, response.headers, body)
+        problem = problem_of(response.status_code, response.headers, body)
+        # Without a code it is a proxy's word. Who is to show a token, or to come back later, is told so all the same.
+        if problem.code or problem.status == 401 or problem.retry_after is not None:
+            raise problem
+        raise Unfit(url, f"it was answered with status {problem.status}")
 
     def ways(self, project: str, wanted: Filter, wish: TransportWish, statuses: Statuses) -> ServerWays:
         """The ways of one subscription."""
@@ -148,6 +152,7 @@ class Transport:
     async def aclose(self) -> None:
         """Close all connections."""
         await self._remembered.aclose()
+        await self.credentials.aclose()
         await self._http.aclose()
 
 

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sessioncast.answer import Answer
 from sessioncast.errors import ConnectionLost
+from sessioncast.lost import Unfit
 from sessioncast.streams.frames import Frame
 from sessioncast.streams.pace import Pace
 from sessioncast.streams.polls import PollReader
@@ -85,6 +87,8 @@ class PollStream:
                 )
         except TimeoutError as error:
             raise ConnectionLost(url, f"no answer within {limits.attempt_s:g} s") from error
+        if not _is_ours(answer):
+            raise Unfit(url, f"something else answered, with status {answer.status}: a proxy, most likely")
         if answer.status not in (200, 304):
             raise answer.problem()
         counters = self._transport.counters
@@ -124,3 +128,10 @@ class PollStream:
         if self.pace_s is None:
             self._next_at = None
         return self.pace_s is not None
+
+
+def _is_ours(answer: Answer) -> bool:
+    """Whether it can be the server's: it redirects nobody, and speaks JSON."""
+    if answer.status == 200:
+        return answer.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
+    return answer.status == 304 or not 300 <= answer.status < 400

@@ -86,6 +86,11 @@ class Subscription(AsyncIterator[Item]):
         """Whether nothing was heard for twice as long as it should take."""
         return self._heard.overdue()
 
+    @property
+    def asleep(self) -> bool:
+        """Whether it polls, and asks no more because all that it watches has ended."""
+        return self._heard.asleep
+
     async def __anext__(self) -> Item:
         """The next item.
 
@@ -135,7 +140,7 @@ class Subscription(AsyncIterator[Item]):
             for frame in frames or await self._receive():
                 self._take(frame)
         except (ConnectionLost, ProblemError) as error:
-            if isinstance(error, ProblemError) and not _passes(error):
+            if isinstance(error, ProblemError) and not self._passes(error):
                 await self.aclose()
                 raise
             await self._wait(error)
@@ -153,6 +158,16 @@ class Subscription(AsyncIterator[Item]):
             raise
         finally:
             self._reader = None
+
+    def _passes(self, error: ProblemError) -> bool:
+        """Whether coming back later can help.
+
+        A 500 may be one bad moment; a 4xx is about the subscription itself, unless it is a proxy's: then it is about
+        the way to a server that was there before.
+        """
+        if error.retryable or error.status >= 500:
+            return True
+        return not error.code and error.status != 401 and self._heard.at is not None
 
     async def _pause(self) -> None:
         # Who shares a connection waits for it with the others; after silence it is looked at once.
@@ -313,8 +328,3 @@ class Subscription(AsyncIterator[Item]):
                 self._on_stale(self)
         if self._on_state is not None:
             self._on_state(state)
-
-
-def _passes(error: ProblemError) -> bool:
-    """Whether coming back later can help. A 500 may be one bad moment; a 4xx is about the subscription itself."""
-    return error.retryable or error.status >= 500

@@ -21,6 +21,13 @@ _FINAL_CLOSES: dict[int, tuple[int, str]] = {
 }
 
 
+class _Connect(connect):
+    """Follows no redirect: our server sends none, and who does is not to be talked to in its place."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
+
+
 class Wire:
     """An open WebSocket.
 
@@ -43,7 +50,7 @@ class Wire:
             ConnectionLost: it did not come to that.
         """
         with _translated(url, opening=True):
-            connection = await connect(
+            connection = await _Connect(
                 url,
                 additional_headers=headers,
                 compression=None,
