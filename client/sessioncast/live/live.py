@@ -57,7 +57,7 @@ class Live(AsyncIterator[Change]):
         self._left: OrderedDict[str, Session] = OrderedDict()
         self._waiting: dict[asyncio.Future[Session], Callable[[Session], None]] = {}
         self._loaded = False
-        self._failure: SessioncastError | None = None
+        self._failure: Exception | None = None
         self._closed = False
         self._tasks: list[asyncio.Task[None]] = []
         self._filling: asyncio.Task[None] | None = None
@@ -212,9 +212,12 @@ class Live(AsyncIterator[Change]):
                 count += 1
                 if count % _TURN == 0:
                     await asyncio.sleep(0)  # what has come already is given without waiting: others want a turn, too
-        except SessioncastError as error:
+        except Exception as error:  # noqa: BLE001  whatever it is (a token's function may raise): who waits is told
             self._failure = error
             self._end(error)
+        else:
+            self._closed = True  # by its client, if not by us
+            self._end(ConnectionLost("live", "it was closed"))
 
     def _take(self, item: Item) -> None:
         self._tell(self._mirror.take(item))
@@ -234,8 +237,9 @@ class Live(AsyncIterator[Change]):
             try:
                 async for covered, part in self._large.parts():
                     self._tell(self._mirror.fill(part, covered))
-            except (ConnectionLost, ProblemError) as error:
-                if isinstance(error, ProblemError) and not error.retryable:
+            except Exception as error:  # noqa: BLE001  whatever it is: who waits is told
+                passes = isinstance(error, ConnectionLost) or (isinstance(error, ProblemError) and error.retryable)
+                if not passes:
                     self._failure = error
                     self._end(error)
                     return
@@ -246,11 +250,14 @@ class Live(AsyncIterator[Change]):
                 return
 
     async def _look(self) -> None:
-        """The full check, now and then: polls need none, they are one."""
+        """The full check, now and then; over polls, too: they tell of events, and what no event told of is to be found.
+
+        When all has ended nothing is polled for, and nothing compared.
+        """
         while True:
             await asyncio.sleep(self._check_s)
-            if self.state is StreamState.OPEN and self.transport != "poll" and self._loaded:
-                with contextlib.suppress(ConnectionLost, ProblemError):  # it is looked again
+            if self.state is StreamState.OPEN and self._loaded and not self._subscription.asleep:
+                with contextlib.suppress(SessioncastError):  # it is looked again
                     await self.refresh()
 
     def _reached(self, position: str) -> bool:
@@ -280,7 +287,7 @@ class Live(AsyncIterator[Change]):
             if len(self._left) > _LEFT_MAX:
                 self._left.popitem(last=False)
 
-    def _end(self, error: SessioncastError) -> None:
+    def _end(self, error: Exception) -> None:
         for found in self._waiting:
             if not found.done():
                 found.set_exception(error)

@@ -42,6 +42,11 @@ class Socket:
         self._reader = asyncio.create_task(self._read())
         self._renewer = asyncio.create_task(self._renew()) if credentials.renewable else None
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing comes any more."""
+        return self._reader.done()
+
     async def subscribe(
         self, project: str, wanted: Filter, mailbox: Mailbox, *, position: str | None, snapshot: str
     ) -> None:
@@ -88,11 +93,13 @@ class Socket:
     async def aclose(self) -> None:
         """Give the connection up."""
         self.open = False
-        for task in (self._reader, self._renewer):
-            if task is not None and task is not asyncio.current_task():
-                task.cancel()
+        both = [self._reader] if self._renewer is None else [self._reader, self._renewer]
+        ending = [task for task in both if task is not asyncio.current_task()]
+        for task in ending:
+            task.cancel()
         self._end(ConnectionLost(self._wire.url, "given up"))
         await self._close()
+        await asyncio.gather(*ending, return_exceptions=True)
 
     async def _read(self) -> None:
         try:

@@ -104,15 +104,16 @@ class Sockets:
         """Give all connections up."""
         if self._opening is not None:
             self._opening.cancel()
+            await asyncio.wait([self._opening])
         for socket in self._sockets:
             await socket.aclose()
         self._sockets.clear()
 
     async def _place(self, key: tuple[str, Filter]) -> Socket:
         while True:
-            self._sockets = [socket for socket in self._sockets if socket.open]
+            self._sockets = [socket for socket in self._sockets if not socket.ended]
             for socket in self._sockets:
-                if key not in socket.keys and len(socket.keys) < PER_SOCKET:
+                if socket.open and key not in socket.keys and len(socket.keys) < PER_SOCKET:
                     socket.keys.add(key)
                     return socket
             if self._opening is None:
