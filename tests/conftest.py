@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -33,6 +34,9 @@ _NO_POSTGRES = "no PostgreSQL: set TEST_DATABASE_URL, or install PostgreSQL or t
 def pytest_configure(config: pytest.Config) -> None:
     """Read no list of authorities: each client of a test would, for longer than most tests take, and needs none."""
     config.pluginmanager.register(Leaving())
+    # Kept compiled, whatever is usual on this machine: hundreds of processes load the server, each worker all tests.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     os.environ.pop("SSL_CERT_FILE", None)
     os.environ["SSL_CERT_DIR"] = str(_EMPTY)
 
