@@ -4,16 +4,26 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from sessioncast.answer import Answer, Query
-from sessioncast.decode import decoded
+from sessioncast.cachevalues import (
+    Key,
+    at_or_after,
+    grown,
+    may_be_of,
+    parsed,
+    project_of,
+    sessions_of,
+    shows_otherwise,
+    with_session,
+)
 from sessioncast.errors import ProtocolError
 from sessioncast.streams.items import Item, Snapshot
 from sessioncast.touches import read_of, touched
 from sessioncast_shared.events import Event
 from sessioncast_shared.position import Position
-from sessioncast_shared.resources import Page, Session, Task, TaskDetail
+from sessioncast_shared.resources import Session, Task
 
 FRESH_S = 10.0
 SPREAD = 0.1
@@ -26,13 +36,6 @@ ENTRIES_MAX = 1000
 """Of what is held, what was used last."""
 SEEN_MAX = 10_000
 """Of how much it is remembered how far it was seen."""
-
-
-class Key(NamedTuple):
-    """A read: a session, a task with its sessions, or the list of a task's sessions."""
-
-    kind: Literal["session", "task", "sessions"]
-    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +145,14 @@ class Cache:
         """Whether nothing newer than an answer was seen, of it or of what is in it."""
         if answer.began < self._all:
             return False
-        parts = [key, *(Key("session", session.id) for session in _sessions(answer.value))]
+        parts = [key, *(Key("session", session.id) for session in sessions_of(answer.value))]
         if isinstance(answer.value, Session):  # it may have been seen to be gone
             parts.append(Key("sessions", answer.value.task_id))
         for part in parts:
             seen = self._seen.get(part)
             if seen is not None and (answer.began < seen.void or not self._reaches(answer, seen)):
                 return False
-        place, project = answer.place, _project(answer.value)
+        place, project = answer.place, project_of(answer.value)
         if place is not None and place.offset < self._whole.get(place.epoch, 0):
             return False
         epoch, when = self._epochs.get(project or "", ("", 0))
@@ -198,7 +201,7 @@ class Cache:
             self.store(Key(*key), fetched)
         elif fetched.place is not None:  # a part of a list: nothing is said of the others
             self.now += 1
-            for session in _sessions(value):
+            for session in sessions_of(value):
                 self._shown(session, fetched.place)
 
     def wrote(self, path: str, body: Any, answer: Answer | None) -> None:
@@ -257,24 +260,24 @@ class Cache:
             key = Key("session", session.id)
             if key in self._entries:
                 self._put([key], session, place)
-        self._drop_older([key for key, entry in self._entries.items() if _of(entry.value, project)], place)
+        self._drop_older([key for key, entry in self._entries.items() if may_be_of(entry.value, project)], place)
 
     def _agree(self, key: Key, value: Any, place: Position) -> None:
         """What was read once more is what is known of it, wherever else it is held."""
         self.now += 1
         self._note(key, place)
-        shown = {session.id: session for session in _sessions(value)}
+        shown = {session.id: session for session in sessions_of(value)}
         for session in shown.values():
             self._shown(session, place)
         if key.kind == "session":
             return
         for other, entry in list(self._entries.items()):
-            if other == key or _at_or_after(entry.place, place):
+            if other == key or at_or_after(entry.place, place):
                 continue
             if other.kind == "session":
                 gone = entry.value.task_id == key.id and entry.value.deleted_at is None and other.id not in shown
             else:
-                gone = other.id == key.id and {one.id for one in _sessions(entry.value)} != set(shown)
+                gone = other.id == key.id and {one.id for one in sessions_of(entry.value)} != set(shown)
             if gone:
                 self.drop(other)
 
@@ -283,7 +286,9 @@ class Cache:
         self._note(key, place)
         held = [Key("task", session.task_id), Key("sessions", session.task_id), key]
         self._put(
-            [one for one in held if one in self._entries and _shows(self._entries[one].value, session)], session, place
+            [one for one in held if one in self._entries and shows_otherwise(self._entries[one].value, session)],
+            session,
+            place,
         )
 
     def _enter(self, project: str, epoch: str) -> None:
@@ -294,7 +299,7 @@ class Cache:
             if len(self._epochs) > SEEN_MAX:
                 self._epochs.popitem(last=False)
         if before != epoch:
-            for key in [key for key, entry in self._entries.items() if _of(entry.value, project)]:
+            for key in [key for key, entry in self._entries.items() if may_be_of(entry.value, project)]:
                 self.drop(key)
 
     def _note(self, key: Key, place: Position | None, *, void: bool = False) -> None:
@@ -319,25 +324,25 @@ class Cache:
         """Of an answer, and of all that a session is in."""
         self.drop(key)
         if key.kind == "session":
-            for other in [k for k, e in self._entries.items() if any(s.id == key.id for s in _sessions(e.value))]:
+            for other in [k for k, e in self._entries.items() if any(s.id == key.id for s in sessions_of(e.value))]:
                 self.drop(other)
 
     def _drop_older(self, keys: Iterable[Key], place: Position) -> None:
         for key in keys:
-            if not _at_or_after(self._entries[key].place, place):
+            if not at_or_after(self._entries[key].place, place):
                 self.drop(key)
 
     def _put(self, keys: Iterable[Key], session: Session, place: Position) -> None:
         for key in keys:
             entry = self._entries[key]
-            if _at_or_after(entry.place, place):
+            if at_or_after(entry.place, place):
                 continue
-            known = next((one for one in _sessions(entry.value) if one.id == session.id), None)
+            known = next((one for one in sessions_of(entry.value) if one.id == session.id), None)
             if key.kind != "session" and (known is None or session.deleted_at is not None):
                 self.drop(key)  # who is in it, and in which order, is the server's to say
             elif known is None or session.version >= known.version:
                 if known is not None:
-                    session = _grown(session, known.output_seq, known.last_activity_at)
+                    session = grown(session, known.output_seq, known.last_activity_at)
                 self._correct(entry, session)
                 if key.kind == "session":
                     entry.place = place
@@ -345,68 +350,18 @@ class Cache:
     def _grow(self, keys: Iterable[Key], session_id: str, last: int, at: datetime, place: Position) -> None:
         for key in keys:
             entry = self._entries[key]
-            known = next((one for one in _sessions(entry.value) if one.id == session_id), None)
-            if known is not None and not _at_or_after(entry.place, place):
+            known = next((one for one in sessions_of(entry.value) if one.id == session_id), None)
+            if known is not None and not at_or_after(entry.place, place):
                 # Its place stays: of what else happened before this nothing may have been told.
-                self._correct(entry, _grown(known, last, at))
+                self._correct(entry, grown(known, last, at))
 
     def _correct(self, entry: _Entry, session: Session) -> None:
         # It is no older for it, and no younger: an event may have been long on its way.
-        entry.value, entry.etag = _with(entry.value, session), None
+        entry.value, entry.etag = with_session(entry.value, session), None
 
     def _task(self, key: Key, task: Task, place: Position) -> None:
         entry = self._entries[key]
-        if _at_or_after(entry.place, place) or task.version < entry.value.version:
+        if at_or_after(entry.place, place) or task.version < entry.value.version:
             return
         entry.value = entry.value.model_copy(update={name: getattr(task, name) for name in Task.model_fields})
         entry.etag = None
-
-
-def _sessions(value: Any) -> Iterable[Session]:
-    if isinstance(value, Session):
-        return (value,)
-    return value.sessions.values() if isinstance(value, TaskDetail) else value
-
-
-def _project(value: Any) -> str | None:
-    if isinstance(value, Session | Task):
-        return value.project_id
-    return value[0].project_id if value else None
-
-
-def _of(value: Any, project: str) -> bool:
-    return _project(value) in (project, None)
-
-
-def _with(value: Any, session: Session) -> Any:
-    if isinstance(value, Session):
-        return session
-    if isinstance(value, TaskDetail):
-        sessions = {phase: session if one.id == session.id else one for phase, one in value.sessions.items()}
-        return value.model_copy(update={"sessions": sessions})
-    return tuple(session if one.id == session.id else one for one in value)
-
-
-def _grown(session: Session, output_seq: int, at: datetime) -> Session:
-    more = {"output_seq": max(session.output_seq, output_seq), "last_activity_at": max(session.last_activity_at, at)}
-    return session.model_copy(update=more)
-
-
-def _at_or_after(held: Position | None, place: Position) -> bool:
-    return held is not None and held.epoch == place.epoch and held.offset >= place.offset
-
-
-def _shows(value: Any, session: Session) -> bool:
-    """Whether a session is in it, in another state."""
-    return any(one.id == session.id and one != session for one in _sessions(value))
-
-
-def parsed(key: Key, answer: Answer) -> Any:
-    """What an answer to a read says.
-
-    Raises:
-        ProtocolError: it is no such answer.
-    """
-    if key.kind == "session":
-        return decoded(Session, answer)
-    return decoded(TaskDetail, answer) if key.kind == "task" else tuple(decoded(Page[Session], answer).data)

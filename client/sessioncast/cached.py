@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
-from sessioncast.cache import Cache, Fetched, Key, parsed
+from sessioncast.cache import Cache, Fetched
+from sessioncast.cachevalues import Key, parsed
 from sessioncast.errors import ConnectionLost, ProblemError
 from sessioncast.sender import Sender
 from sessioncast.stats import Counters

@@ -74,9 +74,10 @@ class Client:
                 fresh one: it is asked first, before one expires, and once more when one was refused.
             user: whom to act for, where the server runs open or the token may.
             on_retry: called before a request is repeated, with the reason; must not raise.
+            limits: of requests and streams; without any the backend's.
             backend: instead of a server; `url`, `token` and `user` are its business then.
         """
-        self._limits = limits or Limits()
+        self._limits = limits or (Limits() if backend is None else backend.limits)
         if backend is None:
             from sessioncast.transport import Transport  # noqa: PLC0415  the HTTP library takes as long as all the rest
 

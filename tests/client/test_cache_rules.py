@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessioncast.answer import Answer
-from sessioncast.cache import ENTRIES_MAX, Cache, Fetched, Key
+from sessioncast.cache import ENTRIES_MAX, Cache, Fetched
+from sessioncast.cachevalues import Key
 from sessioncast.streams.items import Snapshot
 from sessioncast.touches import read_of, touched
 from sessioncast_shared.events import Event

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sessioncast.answer import Answer
-from sessioncast.cache import Cache, Fetched, Key
+from sessioncast.cache import Cache, Fetched
+from sessioncast.cachevalues import Key
 from sessioncast.streams.items import Snapshot
 from sessioncast_shared.events import Event
 from sessioncast_shared.position import Position
