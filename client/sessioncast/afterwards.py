@@ -28,6 +28,7 @@ class Afterwards:
         task = asyncio.create_task(_bounded(work, within_s))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # one that is given up at once was never begun
 
     async def aclose(self) -> None:
         """Return when all is done or given up; who is cancelled meanwhile gives it up."""
