@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import AsyncGenerator, Iterator
 from functools import partial, wraps
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from sessioncast.errors import SessioncastError
@@ -33,6 +33,8 @@ class Blocking:
         found = getattr(self._target, name)
         if self._on.here:
             return found
+        if isinstance(found, MappingProxyType):  # the loop changes what is behind it, in the middle of a `for` of ours
+            return MappingProxyType(found.copy())
         return self._blocking(found) if inspect.ismethod(found) else Blocking.of(found, self._on)
 
     def __dir__(self) -> list[str]:

@@ -12,8 +12,19 @@ from sessioncast.client import Client
 from sessioncast.onloop import OnLoop
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sessioncast.backend import Backend
+    from sessioncast.credentials import TokenSource
     from sessioncast.limits import Limits
     from sessioncast.sender import OnRetry
+    from sessioncast.stats import Stats
+    from sessioncast.streams.items import StreamState
+    from sessioncast.streams.subscription import WhenFull
+    from sessioncast.streams.tracker import SnapshotWish
+    from sessioncast.streams.ways import TransportWish
+    from sessioncast.syncviews import SyncCached, SyncLive, SyncSubscription
+    from sessioncast_shared.events import Kind
 
 
 class SyncClient:
@@ -22,23 +33,59 @@ class SyncClient:
     Methods return when they are done, `async with` is `with`, `async for` is `for`. The requests are made by the async
     client, on an event loop in a thread of its own. Functions that are handed in (`attempt.run(fn)`) are called in the
     thread that waits for them, those of background work (`keep_fresh`) in another; what they are given blocks, too.
-    `on_retry` and `on_state` are called in the loop's thread and must not block.
+    `on_retry`, `on_state` and a function for `token` are called in the loop's thread and must not block.
     """
 
     def __init__(
         self,
         url: str = "http://127.0.0.1:8080",
-        token: str | None = None,
+        token: "TokenSource | None" = None,
         *,
         user: str | None = None,
         limits: "Limits | None" = None,
         on_retry: "OnRetry | None" = None,
+        backend: "Backend | None" = None,
     ) -> None:
         """As for `Client`."""
-        self._make = partial(Client, url, token, user=user, limits=limits, on_retry=on_retry)
+        self._make = partial(Client, url, token, user=user, limits=limits, on_retry=on_retry, backend=backend)
         self._stack: ExitStack | None = None
         self._on: OnLoop | None = None
         self._client: Any = None
+
+    if TYPE_CHECKING:  # what `__getattr__` gives, for who reads types
+
+        @property
+        def cached(self) -> SyncCached: ...
+
+        def subscribe(
+            self,
+            project: str,
+            *,
+            task: str | Iterable[str] = (),
+            session: str | Iterable[str] = (),
+            thread: str | Iterable[str] = (),
+            kinds: Iterable[Kind | str] | None = None,
+            position: str | None = None,
+            snapshot: SnapshotWish = "auto",
+            transport: TransportWish = "auto",
+            when_full: WhenFull = "error",
+            on_state: Callable[[StreamState], None] | None = None,
+        ) -> SyncSubscription: ...
+
+        def live(
+            self,
+            project: str,
+            *,
+            task: str | Iterable[str] = (),
+            session: str | Iterable[str] = (),
+            thread: str | Iterable[str] = (),
+            kinds: Iterable[Kind | str] | None = None,
+            transport: TransportWish = "auto",
+            on_state: Callable[[StreamState], None] | None = None,
+            check_s: float = 60.0,
+        ) -> SyncLive: ...
+
+        def stats(self) -> Stats: ...
 
     def __enter__(self) -> Self:
         from anyio.from_thread import start_blocking_portal  # noqa: PLC0415  only what is used is loaded
