@@ -44,7 +44,7 @@ export class Connection extends EventTarget {
     this.#hub = Hub.of(url, options);
     this.#snapshot = snapshot;
     const wanted = { project, filter: canonical(filter) };
-    this.#replica = new Replica(this.#hub.limits.ringEvents, wanted.filter.kinds, snapshot);
+    this.#replica = new Replica(this.#hub.limits, wanted.filter.kinds, snapshot);
     this.#live = new Live(this, this.#replica);
     const nothing = { transport: null, why: "", at: null, problem: null };
     this.#state = { state: "connecting", ...nothing, first: true, heardAt: Date.now() };

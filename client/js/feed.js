@@ -98,6 +98,8 @@ export class Feed {
    * @param {{position: string | null, snapshot: import("./tracker.js").SnapshotWish}} from
    */
   join(id, port, from) {
+    // What was said to those before may be otherwise by now.
+    if (this.#state === "refused" || this.#state === "failed") this.retry();
     port.state(this.state);
     if (this.#replica.whole) this.#admit(id, port, from);
     else this.#waiting.set(id, [port, from]);
@@ -270,7 +272,7 @@ export class Feed {
     if (told) this.#ladder.failed(link.name, why, this.#hub.now(), this.#wanted.project);
     if (link === this.#candidate) {
       this.#candidate = null;
-      this.#climbLater();
+      this.#climbLater(this.#hub.limits.firstFrameS);
       return;
     }
     this.#link = null;
@@ -358,17 +360,19 @@ export class Feed {
 
   #push(state) {
     this.#ladder.push(state, this.#wanted.project);
-    if (state === "on") this.#climb();
+    if (state === "off") return;
+    this.#climb();
+    this.#climbLater();
   }
 
   // Up again as soon as a higher way may be tried; the one that is used goes on until the other speaks.
-  #climbLater() {
+  #climbLater(least = 0) {
     clearTimeout(this.#timers.climb);
     if (this.#link === null || this.#closed) return;
     const at = this.#ladder.nextAbove(this.#link.name, this.#wanted.project);
     if (at === null) return;
     const seconds = this.#hub.seconds(Math.max(at - this.#hub.now(), 0));
-    this.#timers.climb = setTimeout(() => this.#climb(), seconds * 1000 + 20);
+    this.#timers.climb = setTimeout(() => this.#climb(), Math.max(seconds, least) * 1000 + 20);
   }
 
   #climb() {

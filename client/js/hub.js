@@ -206,9 +206,10 @@ export class Hub {
     } else this.#feed(key, wanted, replica).join(id, port, from);
   }
 
-  #feed(key, wanted, replica = null) {
+  #feed(key, wanted, replica = null, known = []) {
     if (!this.#feeds.has(key)) {
-      const begun = replica === null ? new Replica(this.limits.ringEvents, wanted.filter.kinds) : replica.copy();
+      const begun = replica === null ? new Replica(this.limits, wanted.filter.kinds) : replica.copy();
+      for (const frame of known) begun.take(frame);
       this.#feeds.set(key, new Feed(this, wanted, begun));
     }
     return this.#feeds.get(key);
@@ -229,9 +230,12 @@ export class Hub {
   }
 
   // As the tab that leads.
-  async #serve({ op, id, key, wanted, position, snapshot, call }) {
-    if (op === "join") this.#feed(key, wanted).join(id, this.#remote(id, key), { position, snapshot });
-    else if (op === "leave") for (const key of [...this.#feeds.keys()]) this.#leave(key, id);
+  async #serve({ op, id, key, wanted, position, snapshot, call, known }) {
+    if (op === "join") {
+      // Who was told by another tab before knows more than we do: from there it goes on without a gap.
+      if (!this.#feeds.has(key) && position !== null && known === undefined) this.#tabs.say({ op: "tell", to: id });
+      else this.#feed(key, wanted, null, known).join(id, this.#remote(id, key), { position, snapshot });
+    } else if (op === "leave") for (const key of [...this.#feeds.keys()]) this.#leave(key, id);
     else if (op === "nudge") this.nudge();
     else if (op === "retry") this.#feeds.get(key)?.retry();
     else if (op === "refresh") {
@@ -272,7 +276,11 @@ export class Hub {
     for (const [id, client] of this.#clients) {
       // Before it is brought to where the others are, what those are told would leave a hole.
       if (to === undefined ? client.key !== key || (op === "frame" && !client.admitted) : to !== id) continue;
-      if (op === "state") client.port.state({ ...state, problem: Refused.fromJSON(state.problem) });
+      if (op === "tell") {
+        const { wanted, key: its, replica, snapshot } = client;
+        const known = replica.framesFrom(null, "auto");
+        this.#tabs.say({ op: "join", id, wanted, key: its, position: replica.position, snapshot, known });
+      } else if (op === "state") client.port.state({ ...state, problem: Refused.fromJSON(state.problem) });
       else client.port.heard();
       if (op !== "frame") continue;
       client.admitted = true;

@@ -19,6 +19,7 @@
  * @property {number} cacheStaleS and for so much longer while it is read anew
  * @property {number} cacheEntries reads that are kept; the oldest go first
  * @property {number} ringEvents last events that are kept for tabs that take over
+ * @property {number} ringChars how much of them
  * @property {number} subscriptions on one WebSocket
  * @property {number} leaderS a tab that leads and says nothing for so long is asked, and then replaced
  * @property {number} reports that may wait for the server to be back
@@ -45,6 +46,7 @@ export const LIMITS = Object.freeze({
   cacheStaleS: 60,
   cacheEntries: 500,
   ringEvents: 1000,
+  ringChars: 2 ** 20,
   subscriptions: 100,
   leaderS: 3,
   reports: 10,

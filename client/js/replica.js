@@ -10,15 +10,16 @@ export class Replica {
   #tracker;
   #ring = []; // the last events
   #from = null; // the position before the first of them
-  #most;
+  #limits;
+  #size = 0; // of the ring, in characters, about
 
   /**
-   * @param {number} ringEvents how many are kept
+   * @param {{ringEvents: number, ringChars: number}} limits how many events are kept, and how much of them
    * @param {string[] | null} [kinds] of the filter
    * @param {import("./tracker.js").SnapshotWish} [snapshot]
    */
-  constructor(ringEvents, kinds = null, snapshot = "auto") {
-    this.#most = ringEvents;
+  constructor(limits, kinds = null, snapshot = "auto") {
+    this.#limits = limits;
     this.mirror = new MirrorState(kinds);
     this.#tracker = new Tracker(null, snapshot);
   }
@@ -56,14 +57,20 @@ export class Replica {
       changes.push(...this.mirror.take(item));
       if (item.snapshot) {
         this.#ring = [];
+        this.#size = 0;
         this.#from = item.snapshot.position;
       } else if (item.event) {
         this.#from ??= before;
         this.#ring.push(item.event);
+        this.#size += sizeOf(item.event);
       }
     }
     this.#from ??= this.position;
-    while (this.#ring.length > this.#most) this.#from = this.#ring.shift().position;
+    while (this.#ring.length > this.#limits.ringEvents || this.#size > this.#limits.ringChars) {
+      const oldest = this.#ring.shift();
+      this.#from = oldest.position;
+      this.#size -= sizeOf(oldest);
+    }
     return { items, changes };
   }
 
@@ -104,11 +111,17 @@ export class Replica {
 
   /** @returns {Replica} one of its own that knows the same, and wants snapshots when it needs them */
   copy() {
-    const copy = new Replica(this.#most);
+    const copy = new Replica(this.#limits);
     copy.mirror = this.mirror.copy();
     copy.#tracker = new Tracker(this.position);
     copy.#ring = [...this.#ring];
     copy.#from = this.#from;
+    copy.#size = this.#size;
     return copy;
   }
+}
+
+// Output is what can be long; of the rest a guess will do.
+function sizeOf({ data }) {
+  return (data.chunks ?? []).reduce((sum, { text }) => sum + (text?.length ?? 0), 1000);
 }

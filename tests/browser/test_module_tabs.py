@@ -106,14 +106,28 @@ async def test_tabs_of_other_filters_share_the_socket(tabs: Tabs, shared_node: N
         first, second = await tabs.open(shared_node.url), await tabs.open(shared_node.url)
         await first.begin("one")
         await second.begin("two")
-        for page, name in ((first, "one"), (second, "two")):
+        third = await tabs.open(shared_node.url)
+        await third.begin("two")
+        for page, name in ((first, "one"), (second, "two"), (third, "two")):
             await page.until("live.tasks.size === 1")
             assert await page.look("[...live.tasks.values()][0].title") == name
+        await third.look("c.close()")
         assert (first.sockets, second.sockets) == (1, 0)
         await _have(shared_node, 2)
         await second.page.close()
         await _have(shared_node, 1)
-        await first.look("c.close()")
+        # Whichever of these leads next knows nothing of what the other one follows.
+        fourth = await tabs.open(shared_node.url)
+        await third.begin("one")
+        await fourth.begin("two")
+        for page in (third, fourth):
+            await page.state("live")
+        await first.page.close()
+        await client.tasks.create("one", "more")
+        await client.tasks.create("two", "more")
+        for page in (third, fourth):
+            await page.until("live.tasks.size === 2")
+            assert await page.look("[told.gaps, told.snapshots]") == [[], 1]
 
 
 async def test_tokens_are_renewed(tabs: Tabs, node_factory: NodeFactory) -> None:
