@@ -3,7 +3,7 @@
 The subscriptions have a filter each, over WebSockets (a hundred on each) and over server-sent events (a connection
 each): memory, and processor time when nothing happens and under fifty events a second. The events are those of a real
 node, recorded and carried on, said by a server of its own as fast as they are read: to our mirror, to our subscription,
-and to the HTTP library's own reader of event streams, in turns.
+and to the bare readers of the HTTP library and of the WebSocket library, in turns.
 """
 
 import argparse
@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from driver import ask, drive, request
-from listening.mirror import PROJECT, Followed, conclude, follow_all
+from listening.mirror import PROJECT, Followed, conclude, follow_all, warm_up
 from listening.recording import carried_on, record
 from rule import new_project, new_tasks, start
 from sides import Side, ours
 
 _LINE_S = 300.0
+_WARM_UP = 10
+"""Events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +189,9 @@ async def measure(options: argparse.Namespace, folder: Path) -> tuple[list[Held]
     size = sum(map(len, played.pieces))
     print(
         f"{options.events:,} events, {size / options.events:,.0f} bytes each; {options.recorded:,} of them recorded\n"
-        f"round {'reader':<20} {'events/s':>12} {'cpu µs/event':>12}"
+        f"round {'reader':<22} {'events/s':>12} {'cpu µs/event':>12}"
     )
+    await warm_up(carried_on(recording, _WARM_UP), folder)
     followed = await follow_all(played, options.events, options.rounds, folder)
     conclude(followed)
     return held, followed
