@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.resources import files
 
 import pytest
 
@@ -35,3 +36,9 @@ def test_only_what_is_used_is_loaded(program: str, loads: set[str]) -> None:
 def test_the_import_alone_has_no_event_loop_library() -> None:
     """Neither the one of the sync facade nor the one of the HTTP library."""
     assert "anyio" not in loaded("import sessioncast, sessioncast.testing")
+
+
+@pytest.mark.parametrize("package", ["sessioncast", "sessioncast_shared"])
+def test_types_are_told(package: str) -> None:
+    """Checkers read the package's own types; what is in it is in the wheel."""
+    assert (files(package) / "py.typed").is_file()
