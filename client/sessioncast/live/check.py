@@ -13,6 +13,11 @@ from sessioncast.stats import Counters
 CATCH_UP_S = 5.0
 """What is told of on the stream has so long to arrive, when a read beside it has seen it already."""
 _LOOK_S = 0.1
+_SMALL = 500
+"""Resources that are read at each check. The `ETag` is the log's: of what changed in the database or here without an
+event it knows nothing, so more than these are asked for by it, to save their reading,"""
+_TRUSTED = 10
+"""but not more often than this in a row."""
 
 
 class Check:
@@ -26,17 +31,21 @@ class Check:
         self._reports = reports
         self._catch_up_s = catch_up_s
         self._etag: str | None = None
+        self._trusted = 0
 
-    async def run(self, mirror: Mirror, reached: Callable[[str], bool]) -> list[Change]:
-        """What was wrong and is right now. Nothing when the server has nothing new since the last check.
+    async def run(self, mirror: Mirror, reached: Callable[[str], bool], *, whole: bool = True) -> list[Change]:
+        """What was wrong and is right now.
 
         Args:
+            whole: read all there is, however much, though no event was told of since the last check.
             reached: whether the stream stands at a position, or after it.
 
         Raises:
             ConnectionLost, ProblemError: the server's state cannot be read now.
         """
-        snapshot, etag = await self._reading.changed(self._etag)
+        known = None if whole or self._trusted >= _TRUSTED else self._etag
+        snapshot, etag = await self._reading.changed(known)
+        self._trusted = self._trusted + 1 if snapshot is None else 0
         self._counters.checks += 1
         if snapshot is None or snapshot.too_large:
             return []
@@ -48,7 +57,7 @@ class Check:
             looks += 1
             found = mismatches(mirror, snapshot)
         if not found:
-            self._etag = etag
+            self._etag = etag if len(snapshot.resources) > _SMALL else None
             return []
         self._etag = None  # the next one looks again, whatever has changed
         self._counters.mismatches += len(found)

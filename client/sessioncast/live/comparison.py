@@ -8,14 +8,19 @@ from sessioncast.live.settle import excess, shown_threads, unseen_sessions, unse
 from sessioncast.live.state import State, thread_key
 from sessioncast.streams.items import Snapshot
 from sessioncast_shared.position import Position
+from sessioncast_shared.resources import Session
 from sessioncast_shared.threads import Message, Thread
 
+_OUTPUT = ("output_seq", "last_activity_at", "head_provider_session_id")
+"""Fields of a session that change without its version, and are told of by other kinds of events."""
+_MESSAGES = ("message_seq", "message_count", "last_activity_at", "expires_at")
+"""Fields of a thread that are about its messages, which are compared themselves."""
 Mismatch = tuple[ChangeKind, str]
 """What differs: a kind, and the id of a resource."""
 
 
 def mismatches(mirror: Mirror, snapshot: Snapshot) -> list[Mismatch]:
-    """What the mirror has not, or has in an older version, or has although it is not there any more.
+    """What the mirror has not, or has in an older version or otherwise, or has although it is not there any more.
 
     A mirror that is behind the snapshot differs until the events between arrive: the caller waits, and asks again.
     One that is before it does not differ by what was told to it since.
@@ -32,13 +37,13 @@ def mismatches(mirror: Mirror, snapshot: Snapshot) -> list[Mismatch]:
 def _of_tasks(state: State, snapshot: Snapshot, offset: int) -> Iterator[Mismatch]:
     shown = {task.id for task in snapshot.tasks}
     for task in snapshot.tasks:
-        if state.tasks.lacks(task.id, task.version, offset):
+        if state.tasks.lacks(task.id, task.version, offset) or state.tasks.differs(task.id, task, offset):
             yield "task", task.id
     for id_ in state.tasks.known_by(offset):
         if id_ not in shown:
             yield "task", id_
     for session in snapshot.sessions:
-        if session.deleted_at is None and state.sessions.lacks(session.id, session.version, offset):
+        if session.deleted_at is None and _is_wrong(state, session, offset):
             yield "session", session.id
     for session in unseen_sessions(state, snapshot, offset):
         yield "session", session.id
@@ -47,9 +52,19 @@ def _of_tasks(state: State, snapshot: Snapshot, offset: int) -> Iterator[Mismatc
             yield "provider", use.id
 
 
+def _is_wrong(state: State, session: Session, offset: int) -> bool:
+    sessions = state.sessions
+    return sessions.lacks(session.id, session.version, offset) or sessions.differs(
+        session.id, session, offset, but=_OUTPUT
+    )
+
+
 def _of_threads(state: State, snapshot: Snapshot, offset: int) -> Iterator[Mismatch]:
     for thread, messages, whole in shown_threads(snapshot):
-        if state.threads.lacks(thread_key(thread), thread.version, offset):
+        key = thread_key(thread)
+        if state.threads.lacks(key, thread.version, offset) or state.threads.differs(
+            key, thread, offset, but=_MESSAGES
+        ):
             yield "thread", thread.id
         else:
             yield from _messages(state, thread, messages, whole=whole)

@@ -127,9 +127,7 @@ class Live(AsyncIterator[Change]):
         Raises:
             ConnectionLost, ProblemError: it cannot be asked.
         """
-        changes = await self._check.run(self._mirror, self._reached)
-        self._tell(changes)
-        return changes
+        return await self._compare(whole=True)
 
     async def until(self, condition: Callable[[Session], bool], *, session: str | None = None) -> Session:
         """The first session that fulfils it: of those there are now, then of each state that any of them gets into.
@@ -258,7 +256,12 @@ class Live(AsyncIterator[Change]):
             await asyncio.sleep(self._check_s)
             if self.state is StreamState.OPEN and self._loaded and not self._subscription.asleep:
                 with contextlib.suppress(SessioncastError):  # it is looked again
-                    await self.refresh()
+                    await self._compare(whole=False)
+
+    async def _compare(self, *, whole: bool) -> list[Change]:
+        changes = await self._check.run(self._mirror, self._reached, whole=whole)
+        self._tell(changes)
+        return changes
 
     def _reached(self, position: str) -> bool:
         here = self._subscription.position

@@ -1,7 +1,7 @@
 """Resources of one kind, the newest state of each."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
@@ -66,6 +66,21 @@ class Shelf(Generic[K, R]):
         if key not in self._held or key in self._doubted:
             return True
         return version > getattr(self._held[key], "version", 0)
+
+    def differs(self, key: K, shown: R, offset: int, *, but: Collection[str] = ()) -> bool:
+        """Whether what a snapshot at an offset shows is here in the same version, and yet another.
+
+        No event tells of that: somebody wrote to the database, or to what is held here.
+
+        Args:
+            but: fields that change without the version.
+        """
+        held = self._held.get(key)
+        if held is None or key in self._doubted or offset < self._since[key]:
+            return False
+        if getattr(held, "version", 0) != getattr(shown, "version", 0):
+            return False
+        return held.model_copy(update={name: getattr(shown, name) for name in but}) != shown
 
     def may_take(self, key: K, version: int, offset: int) -> bool:
         """Whether a state that a snapshot at an offset shows says more than, or at least as much as, what is here."""
