@@ -239,17 +239,19 @@ STEPS = st.lists(
         st.tuples(st.just("change"), st.sampled_from("abt"), st.sampled_from(["update", "output", "delete", "task"])),
         st.tuples(st.just("ask"), st.sampled_from(KEYS), st.integers(0, 3)),
         st.tuples(st.just("answer"), st.integers(0, 5)),
+        st.tuples(st.just("read"), st.sampled_from(KEYS)),
         st.tuples(st.just("event")),
         st.tuples(st.just("late event"), st.integers(0, 5)),
         st.tuples(st.just("write"), st.sampled_from("ab"), st.booleans()),
         st.tuples(st.just("snapshot")),
         st.tuples(st.just("wait"), st.sampled_from([1.0, 9.0, 65.0])),
     ),
-    max_size=40,
+    min_size=6,
+    max_size=30,
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(steps=STEPS)
 def test_nothing_is_older_than_what_was_seen(steps: list[tuple[Any, ...]]) -> None:
     """However answers, events, snapshots and writes overtake each other, what is given is at least what was seen."""
@@ -263,12 +265,9 @@ def test_nothing_is_older_than_what_was_seen(steps: list[tuple[Any, ...]]) -> No
             case ["ask", key, behind]:  # a node may be behind
                 asked.append((key, world.fetched(key, max(0, world.head - behind), world.cache.now)))
             case ["answer", which] if asked:
-                key, answer = asked.pop(which % len(asked))
-                current = world.cache.is_current(key, answer)
-                assert not current or world.is_new_enough(key, answer.value), "what is called current is not"
-                world.cache.store(key, answer)
-                if (found := world.cache.look(key)) is not None and found.value == answer.value and current:
-                    world.see_state(key, answer.place.offset if answer.place else 0)
+                take(world, *asked.pop(which % len(asked)))
+            case ["read", key]:
+                take(world, key, world.fetched(key, world.head, world.cache.now))
             case ["event"] if told < world.head:
                 told += 1
                 see(world, told)
@@ -287,6 +286,15 @@ def test_nothing_is_older_than_what_was_seen(steps: list[tuple[Any, ...]]) -> No
         for key in KEYS:
             found = world.cache.look(key)
             assert found is None or world.is_new_enough(key, found.value), (key, step)
+
+
+def take(world: World, key: Key, answer: Fetched) -> None:
+    """The client gets an answer; what is current is given to who asked."""
+    current = world.cache.is_current(key, answer)
+    assert not current or world.is_new_enough(key, answer.value), "what is called current is not"
+    world.cache.store(key, answer)
+    if current and answer.place is not None:
+        world.see_state(key, answer.place.offset)
 
 
 def see(world: World, offset: int) -> None:
