@@ -162,7 +162,5 @@ def conclude(found: list[Followed]) -> None:
         for name in readers(transport):
             if name != BARE[transport]:
                 each = ratios(found, name, BARE[transport])
-                told = ", ".join(map(str, each))
-                print(
-                    f"{name}: processor time per event to {BARE[transport]}: {told}; median {statistics.median(each)}"
-                )
+                told = f"{', '.join(map(str, each))}; median {statistics.median(each):.2f}"
+                print(f"{name}: processor time per event to {BARE[transport]}: {told}")

@@ -1,8 +1,9 @@
 """An event stream of a real node, recorded, and carried on as it would go on: the same changes again and again."""
 
+import asyncio
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ _PATCH_EACH = 5
 _TEXT = "What an agent prints while it works, a line or two at a time, with what it found.\n" * 2
 _CHUNK = 16 * 1024
 """Bytes that the stream is cut into, at the end of an event: what a busy node sends at once."""
+_RECORD_S = 300.0
 _STATUSES = ("running", "working", "waiting")
 
 
@@ -48,17 +50,15 @@ async def record(url: str, project: str, count: int) -> Recording:
         path = f"/v1/projects/{project}/events"
         async with reader.stream("GET", path, headers={"Accept": "text/event-stream"}) as stream:
             pieces = stream.aiter_bytes()
-            read = b""
-            while b"event: snapshot" not in read or not read.endswith(b"\n\n"):
-                read += await anext(pieces)
-            opening, read = read, b""
-            for number in range(count):
-                await _change(client, ids[number % _SESSIONS], number)
-            bodies: list[dict[str, Any]] = []
-            while len(bodies) < count:
-                read += await anext(pieces)
-                *whole, read = read.split(b"\n\n")
-                bodies += [_body(frame) for frame in whole if b"\ndata: " in frame and b"event: " not in frame]
+            opening = b""
+            while b"event: snapshot" not in opening or not opening.endswith(b"\n\n"):
+                opening += await anext(pieces)
+            # At the same time: to who does not read, a node says a snapshot instead.
+            async with asyncio.timeout(_RECORD_S), asyncio.TaskGroup() as group:
+                reading = group.create_task(_bodies(pieces, count))
+                for number in range(count):
+                    await _change(client, ids[number % _SESSIONS], number)
+            bodies = reading.result()
     shown = {id_: _shown(bodies, id_, was) for id_, was in first.items()}
     return Recording(opening, bodies, {id_: (first[id_], shown[id_]) for id_ in first})
 
@@ -71,9 +71,22 @@ async def _change(client: Client, session: str, number: int) -> None:
         await client.sessions.patch(session, status=_STATUSES[turn // _PATCH_EACH % 3], metadata={"step": number})
 
 
-def _body(frame: bytes) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads(frame.partition(b"\ndata: ")[2])
-    return body
+async def _bodies(pieces: AsyncIterator[bytes], count: int) -> list[dict[str, Any]]:
+    """So many events.
+
+    Raises:
+        RuntimeError: the node left some out.
+    """
+    bodies: list[dict[str, Any]] = []
+    read = b""
+    while len(bodies) < count:
+        read += await anext(pieces)
+        *whole, read = read.split(b"\n\n")
+        if any(frame.startswith(b"event: resync") for frame in whole):
+            raise RuntimeError("the stream was not read fast enough to be recorded; --recorded fewer")
+        # A heartbeat has a name; an event has none.
+        bodies += [json.loads(frame.partition(b"\ndata: ")[2]) for frame in whole if frame.startswith(b"id: ")]
+    return bodies
 
 
 def _shown(bodies: list[dict[str, Any]], session: str, was: tuple[int, int]) -> tuple[int, int]:
