@@ -2,9 +2,10 @@
 
 import { Backoff } from "./backoff.js";
 import { Check } from "./check.js";
-import { HEARTBEAT_S, isStale, Pace } from "./pace.js";
+import { Pace } from "./pace.js";
 import { ProtocolError } from "./position.js";
 import { Refused } from "./refused.js";
+import { Silence } from "./silence.js";
 
 /**
  * @typedef {"connecting" | "live" | "reconnecting" | "stale" | "polling" | "failed" | "refused" | "closed"} StateName
@@ -45,9 +46,8 @@ export class Feed {
   #loaded;
   #stale = false;
   #tries = 0;
-  #every = null; // seconds between two polls
-  #heardAt = Date.now();
-  #timers = { again: null, silence: null, climb: null };
+  #silence;
+  #timers = { again: null, climb: null };
   #closed = false;
 
   /**
@@ -65,6 +65,7 @@ export class Feed {
     const { task, session, thread } = wanted.filter;
     this.#pace = new Pace(session && !task && !thread ? "sessions" : "wide");
     this.#backoff = new Backoff({ base: limits.backoffBaseS, cap: limits.backoffCapS });
+    this.#silence = new Silence(limits, () => this.#isStale());
     this.#check = new Check(hub, wanted, replica, (frame, message) => this.#corrected(frame, message));
     this.#connect();
   }
@@ -86,7 +87,7 @@ export class Feed {
       why: this.#why,
       at: this.#at,
       first: !this.#loaded,
-      heardAt: this.#heardAt,
+      heardAt: this.#silence.heardAt,
       problem: this.#problem,
     };
   }
@@ -113,6 +114,7 @@ export class Feed {
   close() {
     this.#closed = true;
     for (const timer of Object.values(this.#timers)) clearTimeout(timer);
+    this.#silence.stop();
     this.#check.close();
     this.#candidate?.close();
     this.#link?.close();
@@ -135,10 +137,9 @@ export class Feed {
       if (this.#state !== "refused") this.retry();
       return;
     }
-    const silent = (Date.now() - this.#heardAt) / 1000;
     if (this.#link.probe) this.#link.probe();
     else if (this.#link.wake) this.#link.wake();
-    else if (moved || silent > this.#hub.limits.heartbeatS + 2) this.#connect();
+    else if (moved || this.#silence.seconds > this.#hub.limits.heartbeatS + 2) this.#connect();
     this.#climbLater();
   }
 
@@ -166,8 +167,8 @@ export class Feed {
     this.#link?.close();
     this.#replica.connecting();
     this.#link = this.#open(this.#use());
+    this.#silence.stop(); // before its first word a stream has bounds of its own
     this.#show(this.#stale ? "stale" : "connecting");
-    this.#listen();
   }
 
   #open(name) {
@@ -199,13 +200,14 @@ export class Feed {
       this.#candidate = null;
       this.#replica.connecting();
     }
+    this.#heard();
     if (!link.said) {
       link.said = true;
       this.#hub.stats.transports[link.name] += 1;
       if (link.name !== "websocket") this.#ladder.worked(link.name, this.#hub.now());
+      this.#silence.watch(link.name === "poll" ? "poll" : "push");
       this.#climbLater();
     }
-    this.#heard();
     try {
       this.#take(frame);
     } catch (error) {
@@ -276,7 +278,7 @@ export class Feed {
       return;
     }
     this.#link = null;
-    clearTimeout(this.#timers.silence);
+    this.#silence.stop();
     this.#check.close();
     const useless = problem?.code === "bad_cursor" && this.#replica.position !== null;
     if (useless) this.#replica.forget();
@@ -316,26 +318,13 @@ export class Feed {
   }
 
   #heard() {
-    this.#heardAt = Date.now();
+    this.#silence.heard();
     for (const port of this.#told()) port.heard();
-    this.#listen();
-  }
-
-  // Silence is looked at when it may have become too long; a timer alone may come late.
-  #listen() {
-    const transport = this.#link?.name === "poll" ? "poll" : "push";
-    const scale = transport === "poll" ? this.#hub.limits.pollFactor : this.#hub.limits.heartbeatS / HEARTBEAT_S;
-    const pace = transport === "poll" ? this.#every : HEARTBEAT_S;
-    clearTimeout(this.#timers.silence);
-    if (pace === null || this.#link === null) return;
-    const silent = (Date.now() - this.#heardAt) / 1000 / scale;
-    if (this.#link.said && isStale({ pace, transport, silent })) this.#isStale();
-    else this.#timers.silence = setTimeout(() => this.#listen(), Math.max(2 * pace - silent, 0.05) * scale * 1000 + 20);
   }
 
   #isStale() {
     const name = this.#link.name;
-    this.#report("stale", `Nothing was heard since ${new Date(this.#heardAt).toISOString()}.`);
+    this.#report("stale", `Nothing was heard since ${new Date(this.#silence.heardAt).toISOString()}.`);
     this.#hub.stats.staleTimes += 1;
     this.#stale = true;
     if (name !== "websocket") this.#ladder.failed(name, "cut", this.#hub.now());
@@ -347,15 +336,15 @@ export class Feed {
   #report(kind, message) {
     const { session } = this.#wanted.filter;
     const transport = this.#link?.name ?? this.#use();
-    const heardAt = this.#loaded ? this.#heardAt : null;
+    const heardAt = this.#loaded ? this.#silence.heardAt : null;
     this.#hub.reports.add(kind, message, { session: session?.[0], heardAt, transport });
   }
 
   #paced(changed) {
     const statuses = [...this.#replica.mirror.sessions.values()].map(({ status }) => status);
-    this.#every = this.#pace.next(statuses, changed);
-    this.#listen();
-    return this.#every;
+    const pace = this.#pace.next(statuses, changed);
+    if (this.#link?.name === "poll") this.#silence.watch("poll", pace);
+    return pace;
   }
 
   #push(state) {
