@@ -12,6 +12,7 @@ other end of its socket is closed, all are when that of the requests is, however
 
 import gc
 import importlib
+import io
 import json
 import os
 import selectors
@@ -139,7 +140,8 @@ def _live(request: dict[str, Any]) -> None:
     os.chdir(request["folder"])
     sys.path.insert(0, request["folder"])
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(write_through=True)  # type: ignore[union-attr]  # as PYTHONUNBUFFERED would have it
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(write_through=True)  # as PYTHONUNBUFFERED would have it
     program = sys.modules["sessioncast.__main__"]
     sys.argv = [str(program.__file__), *request["arguments"]]
     if "COVERAGE_PROCESS_CONFIG" in os.environ:
