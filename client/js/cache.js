@@ -70,11 +70,20 @@ export class Cache {
    * An event: what it carries whole is kept where it was asked for, whatever else it is about goes.
    * @param {any} event
    */
-  event({ type, position, project_id, task_id, session_id, thread_id, data }) {
+  event({ type, position, project_id, task_id, session_id, thread_id, at, data }) {
     if (this.#entries.size + this.#reading.size === 0) return;
     const path = `/v1/sessions/${session_id}`;
     const known = this.#entries.get(path);
-    const whole = type.startsWith("session.") && type !== "session.output" && data.id === session_id;
+    if (type === "session.output") {
+      // Of output there is much: it changes two fields of its session, and no list of the project.
+      this.drop([task_id, `${path}/`], position);
+      if (this.#reading.has(path)) this.#told.set(path, position);
+      if (known === undefined) return;
+      const output_seq = Math.max(known.body.output_seq, data.last);
+      this.put(path, { ...known.body, output_seq, last_activity_at: at }, { position });
+      return;
+    }
+    const whole = type.startsWith("session.") && data.id === session_id;
     this.drop([task_id, session_id, thread_id, data.id, `/v1/projects/${project_id}/`], position);
     if (known !== undefined && whole && data.version >= known.body.version) this.put(path, data, { position });
   }

@@ -183,6 +183,18 @@ async def test_reads_are_cached_and_corrected(module_page: ModulePage, shared_no
     assert await module_page.look(f"(await c.get('{path}')).body.title") == "V"
     stats = await module_page.look("c.stats()")
     assert (stats["cacheHits"], stats["cacheMisses"]) == (1, 4)
+    # What is told of a session needs no reading.
+    async with Client(shared_node.url) as client:
+        session = (await client.sessions.start(made["id"], "run", "m")).session
+        await module_page.until("live.sessions.size === 1")
+        path = f"/v1/sessions/{session.id}"
+        await module_page.look(f"c.get('{path}')")
+        await client.sessions.append(session.id, [("log", "one"), ("log", "two")])
+        await client.sessions.patch(session.id, status="running")
+        await module_page.until("told.events.at(-1)[1] === 'session.updated'")
+        body = (await module_page.look(f"c.get('{path}')"))["body"]
+        assert (body["output_seq"], body["status"]) == (2, "running")
+        assert asked.count(f"GET sessions/{session.id}") == 1
     # A change whose answer was lost is asked for again by the same name, and is one change.
     lost = asyncio.Event()
 
