@@ -35,21 +35,30 @@ class Answer:
         Raises:
             ProtocolError: it is none.
         """
-        try:
-            return json.loads(self.body)
-        except ValueError as error:
-            raise ProtocolError(self.url, f"an answer that is not JSON: {error}") from error
+        return parsed(self.body, self.url, "an answer")
 
     def problem(self) -> ProblemError:
         """The refusal that this answer is."""
         return problem_of(self.status, self.headers, self.body)
 
 
+def parsed(text: str | bytes, url: str, what: str) -> Any:
+    """The JSON value that a text from `url` is.
+
+    Raises:
+        ProtocolError: it is none, or one that is nested too deep.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(url, f"{what} that is not JSON: {error}") from error
+
+
 def problem_of(status: int, headers: Mapping[str, str], body: bytes) -> ProblemError:
     """The exception for an answer that is a refusal, also when a proxy wrote it."""
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = {}
     asked = headers.get("retry-after", "")
     # The other form, a date, is never sent by the server; a proxy's is treated as if there were none.

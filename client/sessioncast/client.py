@@ -133,7 +133,7 @@ class Client:
             on_state: called when the connection's state changes; must not raise.
 
         Raises:
-            BadFilterError, BadPositionError: an argument cannot be one.
+            BadFilterError, BadPositionError, ValueError: an argument cannot be one.
         """
         wanted = Filter.of(tasks=_ids(task), sessions=_ids(session), threads=_ids(thread), kinds=kinds)
         statuses = Statuses()
@@ -166,11 +166,13 @@ class Client:
 
         Args:
             task, session, thread, kinds, transport, on_state: as for `subscribe`.
-            check_s: on push, the whole of it is compared with the server's so often, in seconds.
+            check_s: the whole of it is compared with the server's so often, in seconds.
 
         Raises:
-            BadFilterError: an argument cannot be one.
+            BadFilterError, ValueError: an argument cannot be one.
         """
+        if not check_s > 0:
+            raise ValueError(f"check_s is {check_s}; seconds, more than 0")
         wanted = Filter.of(tasks=_ids(task), sessions=_ids(session), threads=_ids(thread), kinds=kinds)
         subscription = self.subscribe(
             project,

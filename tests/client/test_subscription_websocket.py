@@ -130,7 +130,10 @@ async def test_an_error_frame_is_raised(
     assert caught.value.code == code
 
 
-@pytest.mark.parametrize("nonsense", ["{", "[]", b"\x00", {"op": "events"}, {"op": "subscribed"}, "x" * 2000])
+DEEP = "[" * 900 + "]" * 900
+
+
+@pytest.mark.parametrize("nonsense", ["{", "[]", b"\x00", {"op": "events"}, {"op": "subscribed"}, "x" * 2000, DEEP])
 async def test_nonsense_never_reaches_the_caller(sockets: ScriptedSockets, quick: Limits, nonsense: Any) -> None:
     """What is not ours, or too long, is our exception; a message without meaning is passed over."""
     sockets.say(Talk([nonsense, {"op": "events", "events": [7]}]))

@@ -212,6 +212,7 @@ class Live(AsyncIterator[Change]):
                     await asyncio.sleep(0)  # what has come already is given without waiting: others want a turn, too
         except Exception as error:  # noqa: BLE001  whatever it is (a token's function may raise): who waits is told
             self._failure = error
+            await self._subscription.aclose()  # what is shown is not kept up any more, and must not look as if it were
             self._end(error)
         else:
             self._closed = True  # by its client, if not by us

@@ -1,8 +1,8 @@
 """A subscription's connection over server-sent events."""
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from sessioncast.answer import parsed
 from sessioncast.errors import ConnectionLost, ProtocolError
 from sessioncast.streams.frames import Events, Frame, Goodbye, Moved, control_frame
 from sessioncast.streams.sse import EventTooLongError, ServerSentEvent, SSEParser
@@ -51,10 +51,7 @@ class SSEStream:
         return frames
 
     def _frame(self, event: ServerSentEvent) -> Frame | None:
-        try:
-            body: Any = json.loads(event.data)
-        except ValueError as error:
-            raise ProtocolError(self._stream.url, f"a {event.type} frame that is not JSON") from error
+        body = parsed(event.data, self._stream.url, f"a {event.type} frame")
         match event.type:
             case "message":
                 return Events([body])

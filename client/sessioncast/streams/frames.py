@@ -80,9 +80,9 @@ def control_frame(name: str, body: Any, url: str) -> Frame | None:
             case "snapshot":
                 more = bool(body.get("more", False))
                 read = tuple(body["read"]) if body.get("too_large") else None
-                return SnapshotPage(body["resources"], None if more else body["position"], more, read)
+                return SnapshotPage(_list(body["resources"]), None if more else body["position"], more, read)
             case "events":
-                return Events(body["events"])
+                return Events(_list(body["events"]))
             case "resync":
                 return ResyncNotice(str(body.get("reason", "")))
             case "goodbye":
@@ -93,3 +93,9 @@ def control_frame(name: str, body: Any, url: str) -> Frame | None:
     except (KeyError, TypeError, ValueError) as error:
         raise ProtocolError(url, f"a {name} frame without {error}") from error
     return None
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("a list")
+    return value

@@ -5,6 +5,7 @@ import json
 import time
 from typing import Any
 
+from sessioncast.answer import parsed
 from sessioncast.credentials import Credentials
 from sessioncast.errors import ConnectionLost, ProblemError, ProtocolError, SessioncastError
 from sessioncast.limits import Limits
@@ -15,6 +16,8 @@ from sessioncast.streams.mailbox import Mailbox
 from sessioncast.streams.wire import Wire, refusal
 from sessioncast_shared.filters import Filter
 
+_RENEWALS_S = 1.0
+"""Between two renewals, however short the lives of the tokens."""
 _TO_ONE = frozenset({"events", "snapshot", "heartbeat", "resync"})
 
 
@@ -111,7 +114,9 @@ class Socket:
                     raise Silent(self._wire.url, "nothing was heard") from error
                 self._counters.received(len(message), self._wire.url)
                 self._take(message)
-        except SessioncastError as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, all who wait for frames must hear of it
+            if not isinstance(error, SessioncastError):
+                error = ProtocolError(self._wire.url, f"what it said made no sense: {error!r}")
             self._broken = self.open  # after a goodbye it is no surprise
             self.open = False
             self._end(error)
@@ -124,10 +129,7 @@ class Socket:
         await self._wire.aclose()
 
     def _take(self, message: str | bytes) -> None:
-        try:
-            body: Any = json.loads(message)
-        except ValueError as error:
-            raise ProtocolError(self._wire.url, "a message that is not JSON") from error
+        body = parsed(message, self._wire.url, "a message")
         op = body.get("op") if isinstance(body, dict) else None
         if op in _TO_ONE:
             key = body.get("key")
@@ -187,7 +189,7 @@ class Socket:
     async def _renew(self) -> None:
         """Have a fresh token before the present one expires, so that the stream goes on."""
         while (expires_at := self._credentials.expires_at) is not None:
-            await asyncio.sleep(max(0.0, expires_at - time.time() - self._limits.renew_s))
+            await asyncio.sleep(max(_RENEWALS_S, expires_at - time.time() - self._limits.renew_s))
             token = self._credentials.token
             try:
                 fresh = await self._credentials.renew(token)

@@ -94,6 +94,8 @@ class ServerWays:
     def __init__(
         self, remembered: Remembered, project: str, wanted: Filter, wish: TransportWish, statuses: Statuses
     ) -> None:
+        if wish not in ("auto", *ORDER):
+            raise ValueError(f"no transport: {str(wish)[:40]!r}; one of auto, {', '.join(ORDER)}")
         self.counters = remembered.transport.counters
         self._remembered = remembered
         self._project = project
