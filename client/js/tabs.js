@@ -14,6 +14,7 @@ export class Tabs {
   #leaving = new AbortController();
   #heardAt = Date.now();
   #timer = null;
+  #watchedAt = 0;
   #known = new Set(); // tabs whose end we wait for
 
   /**
@@ -61,6 +62,7 @@ export class Tabs {
     this.say({ op: "ping" });
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
+      this.#timer = null;
       if (this.#heardAt < asked) this.#lock({ steal: true });
       else this.#watch();
     }, this.#limits.leaderS * 1000);
@@ -142,7 +144,8 @@ export class Tabs {
   }
 
   #watch() {
-    if (this.#timer !== null && Date.now() - this.#heardAt < 1000) return; // it was set a moment ago
+    if (this.#timer !== null && Date.now() - this.#watchedAt < 1000) return; // it was set a moment ago
+    this.#watchedAt = Date.now();
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.look(), 2 * this.#limits.heartbeatS * 1000);
   }
