@@ -15,7 +15,7 @@ _PAGES = ("before", "polling", "pushing")
 
 async def test_a_short_run_counts_every_page(tmp_path: Path) -> None:
     """Who polls asks again and again, who is pushed to asks once; both see what the page of before sees."""
-    options = ("--seconds", "4", "--scenes", "ends", "--browser-seconds", "0", "--seed", "1")
+    options = ("--seconds", "6", "--scenes", "ends", "--browser-seconds", "0", "--seed", "1")
     figures, printed = await figures_of("polling_saved.py", tmp_path, *options)
     rows = {row["page"]: row for row in figures["http"]}
     assert tuple(rows) == _PAGES
@@ -33,7 +33,7 @@ async def test_a_short_run_counts_every_page(tmp_path: Path) -> None:
 @pytest.mark.xdist_group("browser")
 async def test_a_short_run_looks_at_pages_in_chromium(tmp_path: Path) -> None:
     """The page of before renders its side bar by the clock; ours shows the same changes, and asks for nothing."""
-    options = ("--seconds", "0", "--browser-seconds", "2", "--browser-scenes", "ends")
+    options = ("--seconds", "0", "--browser-seconds", "4", "--browser-scenes", "ends")
     figures, printed = await figures_of("polling_saved.py", tmp_path, *options, "--browser-pages", "before,pushing")
     rows = {row["page"]: row for row in figures["browser"]}
     assert tuple(rows) == ("before", "pushing")
