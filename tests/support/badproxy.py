@@ -118,11 +118,11 @@ class BadProxy:
         finally:
             for pipe in pipes:
                 pipe.cancel()
-            await asyncio.gather(*pipes, return_exceptions=True)
             for one in (far, writer if aborted else None):
                 if one is not None:
                     one.transport.abort()
             writer.close()
+            await asyncio.gather(*pipes, return_exceptions=True)  # last: a cut may come while they end
 
     def _page(self, kind: Kind) -> bytes | None:
         if self.answers is not None:

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from sessioncast import Client, Event, Limits, Live, Session, StreamState
+from sessioncast import Client, Event, Limits, Live, Session, SessioncastError, StreamState
 from sessioncast_shared.resources import Task
 from support.waiting import DEADLINE_S, STALL_S, until
 
@@ -32,13 +32,14 @@ class Watched:
         live: its mirror.
         offsets: of the events that came on a subscription beside the mirror.
         states: of the mirror's connection.
+        failures: what has ended that subscription.
     """
 
     client: Client
     live: Live
     offsets: list[int] = field(default_factory=list)
     states: list[StreamState] = field(default_factory=list)
-    resets: int = 0
+    failures: list[BaseException] = field(default_factory=list)
 
     def assert_in_order(self) -> None:
         """No event came twice, and none after a later one."""
@@ -62,14 +63,17 @@ async def watched(
         beside = client.subscribe(project, transport=transport, position=live.position)
 
         async def listen() -> None:
-            async for item in beside:
-                if isinstance(item, Event) and item.position:
-                    seen.offsets.append(int(item.position.partition(":")[2]))
+            try:
+                async for item in beside:
+                    if isinstance(item, Event) and item.position:
+                        seen.offsets.append(int(item.position.partition(":")[2]))
+            except SessioncastError as error:
+                seen.failures.append(error)
 
         listening = asyncio.create_task(listen())
         try:
             yield seen
-            assert not listening.done() or listening.exception() is None
+            assert not seen.failures
         finally:
             await beside.aclose()
             await asyncio.gather(listening, return_exceptions=True)
@@ -132,7 +136,12 @@ class Works:
         """Return when the stream beside the mirror has come as far as the log."""
         await self.same(seen.live)
         head = int((await self.client.tasks.create(self.project, "last")).position.partition(":")[2])  # type: ignore[union-attr]
-        await until(lambda: bool(seen.offsets) and seen.offsets[-1] >= head, f"the event {head}", deadline_s=60)
+        await until(
+            lambda: bool(seen.failures) or (bool(seen.offsets) and seen.offsets[-1] >= head),
+            f"the event {head}",
+            deadline_s=2 * DEADLINE_S,
+        )
+        assert not seen.failures
         seen.assert_in_order()
 
 
