@@ -10,12 +10,12 @@ from sessioncast.answer import Answer, Query
 from sessioncast.cachevalues import (
     Key,
     at_or_after,
+    disagrees,
     grown,
     may_be_of,
     parsed,
     project_of,
     sessions_of,
-    shows_otherwise,
     with_session,
 )
 from sessioncast.errors import ProtocolError
@@ -147,7 +147,7 @@ class Cache:
             return False
         parts = [key, *(Key("session", session.id) for session in sessions_of(answer.value))]
         if isinstance(answer.value, Session):  # it may have been seen to be gone
-            parts.append(Key("sessions", answer.value.task_id))
+            parts += [Key("task", answer.value.task_id), Key("sessions", answer.value.task_id)]
         for part in parts:
             seen = self._seen.get(part)
             if seen is not None and (answer.began < seen.void or not self._reaches(answer, seen)):
@@ -282,14 +282,13 @@ class Cache:
                 self.drop(other)
 
     def _shown(self, session: Session, place: Position) -> None:
-        key = Key("session", session.id)
+        key, lists = Key("session", session.id), [Key("task", session.task_id), Key("sessions", session.task_id)]
+        if key not in self._seen and session.deleted_at is None:  # a new one: lists of before do not have it
+            for one in lists:
+                self._note(one, place)
         self._note(key, place)
-        held = [Key("task", session.task_id), Key("sessions", session.task_id), key]
-        self._put(
-            [one for one in held if one in self._entries and shows_otherwise(self._entries[one].value, session)],
-            session,
-            place,
-        )
+        held = [one for one in (*lists, key) if one in self._entries]
+        self._put([one for one in held if disagrees(self._entries[one].value, session)], session, place)
 
     def _enter(self, project: str, epoch: str) -> None:
         """Another life of a log has begun: what was read in the one before is void."""

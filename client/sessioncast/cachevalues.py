@@ -57,9 +57,10 @@ def at_or_after(held: Position | None, place: Position) -> bool:
     return held is not None and held.epoch == place.epoch and held.offset >= place.offset
 
 
-def shows_otherwise(value: Any, session: Session) -> bool:
-    """Whether a session is in it, in another state."""
-    return any(one.id == session.id and one != session for one in sessions_of(value))
+def disagrees(value: Any, session: Session) -> bool:
+    """Whether a session is in it in another state, or should be in it and is not."""
+    known = next((one for one in sessions_of(value) if one.id == session.id), None)
+    return session.deleted_at is None if known is None else known != session
 
 
 def parsed(key: Key, answer: Answer) -> Any:

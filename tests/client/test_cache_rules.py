@@ -16,7 +16,7 @@ from sessioncast_shared.position import Position
 from support.cachemodel import AT, TASK, World, session, task
 
 A = Key("session", "a")
-KEYS = [A, Key("session", "b"), Key("task", TASK), Key("sessions", TASK)]
+KEYS = [A, Key("session", "b"), Key("session", "c"), Key("task", TASK), Key("sessions", TASK)]
 
 
 class Clock:
@@ -236,7 +236,7 @@ def test_reads_are_known_by_their_path(path: str, name: tuple[str, str] | None) 
 
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("change"), st.sampled_from("abt"), st.sampled_from(["update", "output", "delete", "task"])),
+        st.tuples(st.just("change"), st.sampled_from("abct"), st.sampled_from(["update", "output", "delete", "task"])),
         st.tuples(st.just("ask"), st.sampled_from(KEYS), st.integers(0, 3)),
         st.tuples(st.just("answer"), st.integers(0, 5)),
         st.tuples(st.just("read"), st.sampled_from(KEYS)),
@@ -263,10 +263,12 @@ def test_nothing_is_older_than_what_was_seen(steps: list[tuple[Any, ...]]) -> No
             case ["change", id_, what]:
                 world.change(id_, what)
             case ["ask", key, behind]:  # a node may be behind
-                asked.append((key, world.fetched(key, max(0, world.head - behind), world.cache.now)))
+                offset = max(0, world.head - behind)
+                if world.is_there(key, offset):
+                    asked.append((key, world.fetched(key, offset, world.cache.now)))
             case ["answer", which] if asked:
                 take(world, *asked.pop(which % len(asked)))
-            case ["read", key]:
+            case ["read", key] if world.is_there(key, world.head):
                 take(world, key, world.fetched(key, world.head, world.cache.now))
             case ["event"] if told < world.head:
                 told += 1

@@ -45,7 +45,8 @@ class World:
     """
 
     def __init__(self) -> None:
-        self.sessions = {"a": session("a"), "b": session("b")}
+        not_yet = session("c", 0, deleted_at=AT)
+        self.sessions = {"a": session("a"), "b": session("b"), "c": not_yet}
         self.task_version = 1
         self.states: list[dict[Key, Any]] = []
         self.events: list[Event | None] = [None]
@@ -59,9 +60,15 @@ class World:
         """The newest offset."""
         return len(self.states) - 1
 
+    def is_there(self, key: Key, offset: int) -> bool:
+        """Whether a read finds something at an offset: the session `c` is not made at first."""
+        return key.kind != "session" or bool(self.states[offset][key].version)
+
     def change(self, id_: str, what: str) -> None:
         """A session, or the task (`t`), changes on the server."""
         offset, old = len(self.states), self.sessions.get(id_)
+        if old is not None and old.version == 0:
+            what = "delete"  # made, the first time
         more: dict[str, Any] = {"position": f"e:{offset}", "at": AT, "project_id": "p", "task_id": TASK}
         if what == "task" or old is None:
             self.task_version += 1
@@ -75,7 +82,7 @@ class World:
         else:
             new = old.model_copy(update={"version": old.version + 1})
             if what == "delete":
-                new = new.model_copy(update={"deleted_at": AT if old.deleted_at is None else None})
+                new = new.model_copy(update={"deleted_at": None if old.version == 0 else AT})
             self.sessions[id_] = new
             data = new.model_dump(mode="json")
             event = Event(type="session.updated", session_id=id_, data=data, **more)
@@ -86,17 +93,14 @@ class World:
         """The client has seen the event at an offset."""
         event = self.events[offset]
         assert event is not None
-        if event.session_id is not None:
-            self._saw(Key("session", event.session_id), offset)
-            self._saw(Key("sessions", TASK), offset)
-        self._saw(Key("task", TASK), offset)
+        self._saw(Key("task", TASK) if event.session_id is None else Key("session", event.session_id), offset)
 
     def see_state(self, key: Key, offset: int) -> None:
         """The client has seen what a read gave at an offset."""
         self._saw(key, offset)
         if key.kind != "session":
             for id_ in self.sessions:
-                self._saw(Key("session", id_), offset)
+                self._saw(Key("session", id_), self._told_by(id_, offset))
 
     def fetched(self, key: Key, offset: int, began: int) -> Fetched:
         """The answer to a read at an offset."""
@@ -107,26 +111,24 @@ class World:
         live = tuple(one for one in self.sessions.values() if one.deleted_at is None)
         plain = Task.model_validate(task({}, self.task_version).model_dump())
         self.cache.item("p", Snapshot((plain, *live), f"e:{self.head}"))
-        for key in self.states[0]:
-            self._saw(key, self.head)
+        self._saw(Key("task", TASK), self.head)
+        self.see_state(Key("sessions", TASK), self.head)
 
     def is_new_enough(self, key: Key, value: Any) -> bool:
         """Whether a value is one of the state at an offset that the client has seen of this read, or a later one."""
         since = self.seen.get(key, 0)
         if key.kind == "session":
             return self._of(value) >= self._of(self.states[since][key])
-        must = {one.id: one for one in _sessions(self.states[since][key])}
-        have = {one.id: one for one in _sessions(value)}
         if key.kind == "task" and value.version < self.states[since][key].version:
             return False
+        have = {one.id: one for one in _sessions(value)}
         for id_ in self.sessions:
-            known = self.states[self.seen.get(Key("session", id_), 0)][Key("session", id_)]
-            if id_ in have and self._of(have[id_]) < self._of(known):
-                return False
-            if (
-                id_ in must
-                and id_ not in have
-                and not any(id_ not in {one.id for one in _sessions(state[key])} for state in self.states[since:])
+            known = max(since, self.seen.get(Key("session", id_), 0))
+            if id_ not in have:  # then it was deleted once since then
+                if all(state[Key("session", id_)].deleted_at is None for state in self.states[known:]):
+                    return False
+            elif self._of(have[id_]) < self._of(
+                self.states[self.seen.get(Key("session", id_), 0)][Key("session", id_)]
             ):
                 return False
         return True
@@ -145,6 +147,14 @@ class World:
 
     def _saw(self, key: Key, offset: int) -> None:
         self.seen[key] = max(offset, self.seen.get(key, 0))
+
+    def _told_by(self, id_: str, offset: int) -> int:
+        """How far a list at an offset tells of a session: of one that is not in it, that it was deleted, once."""
+        key = Key("session", id_)
+        if self.states[offset][key].deleted_at is not None:
+            while offset and self.states[offset - 1][key].deleted_at is not None:
+                offset -= 1
+        return offset
 
     @staticmethod
     def _of(one: Session) -> tuple[int, int]:
