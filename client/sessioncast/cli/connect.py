@@ -63,6 +63,7 @@ def perform(
     import signal  # noqa: PLC0415  the same
 
     from sessioncast.cli.patience import Patience  # noqa: PLC0415  the same
+    from sessioncast.cli.reader import until_gone  # noqa: PLC0415  the same
     from sessioncast.errors import ConnectionLost, SessioncastError  # noqa: PLC0415  the same
     from sessioncast.limits import Limits  # noqa: PLC0415  the same
 
@@ -71,6 +72,8 @@ def perform(
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(NotImplementedError):  # not on Windows, where Ctrl-C is an exception
                 asyncio.get_running_loop().add_signal_handler(number, lambda: main and main.cancel())
+        gone = asyncio.create_task(until_gone())
+        gone.add_done_callback(lambda done: None if done.cancelled() or main is None else main.cancel())
         patience = Patience(reasons_only=waits_told == "reasons")
         limits = Limits() if wait_s is None else Limits(deadline_s=max(wait_s, 0.1))
         try:
@@ -87,6 +90,12 @@ def perform(
         except SessioncastError as error:
             say(explain(error))
             return REFUSED
+        except asyncio.CancelledError:
+            if gone.done():
+                raise BrokenPipeError from None
+            raise
+        finally:
+            gone.cancel()
 
     try:
         code = asyncio.run(run())

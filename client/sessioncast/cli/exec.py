@@ -59,7 +59,7 @@ def execute(
     """
     import asyncio  # noqa: PLC0415  what is not asked for is not loaded
     import shutil  # noqa: PLC0415  the same
-    from pathlib import PurePath  # noqa: PLC0415  the same
+    from pathlib import Path, PurePath  # noqa: PLC0415  the same
 
     from sessioncast.cli.child import on_terminal  # noqa: PLC0415  the same
     from sessioncast.cli.execution import Execution, Wish  # noqa: PLC0415  the same
@@ -74,8 +74,9 @@ def execute(
     if replace and resume:
         raise typer.BadParameter("a session is replaced or resumed, not both", param_hint="--resume")
     if shutil.which(command[0]) is None:
-        say(f"{command[0]}: no such command")
-        raise typer.Exit(127)
+        there = PurePath(command[0]).name != command[0] and Path(command[0]).exists()
+        say(f"{command[0]}: {'it cannot be run' if there else 'no such command'}")
+        raise typer.Exit(126 if there else 127)
     wish = Wish(
         project=project,
         task=task,

@@ -32,7 +32,7 @@ class Subscription(AsyncIterator[Item]):
         state: where the connection stands.
         transport: that carries it now: `websocket`, `sse` or `poll`; None: none does.
         heard_at: when the server was last heard, by the event loop's clock; None: never yet.
-        last_error: why it is not open, None while it is.
+        last_error: why it is not open, None while it is, and when it was closed by the caller.
     """
 
     def __init__(
@@ -141,6 +141,7 @@ class Subscription(AsyncIterator[Item]):
                 self._take(frame)
         except (ConnectionLost, ProblemError) as error:
             if isinstance(error, ProblemError) and not self._passes(error):
+                self.last_error = error
                 await self.aclose()
                 raise
             await self._wait(error)
