@@ -1,6 +1,8 @@
 """The replay of a page that polls works, counts what goes over the wire, and owns up where nothing is saved."""
 
 import math
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from pages.chromium import Looked, browser_verdicts
 from pages.happening import Change, Sightings
 from pages.verdict import Counted, quantile_ms, table, verdicts
+from support.absent import absent
 from support.loading import figures_of
 
 _PAGES = ("before", "polling", "pushing")
@@ -33,6 +36,8 @@ async def test_a_short_run_counts_every_page(tmp_path: Path) -> None:
 @pytest.mark.xdist_group("browser")
 async def test_a_short_run_looks_at_pages_in_chromium(tmp_path: Path) -> None:
     """The page of before renders its side bar by the clock; ours shows the same changes, and asks for nothing."""
+    if not (os.environ.get("TEST_CHROMIUM") or shutil.which("chromium")):
+        absent("no Chromium: install the package chromium, or name one in TEST_CHROMIUM")
     options = ("--seconds", "0", "--browser-seconds", "4", "--browser-scenes", "ends")
     figures, printed = await figures_of("polling_saved.py", tmp_path, *options, "--browser-pages", "before,pushing")
     rows = {row["page"]: row for row in figures["browser"]}
