@@ -1,5 +1,6 @@
 """Subscriptions, mirrors and cached reads without async."""
 
+import inspect
 import threading
 import time
 from base64 import urlsafe_b64encode
@@ -7,7 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from sessioncast import Change, Event, Limits, NotFound, Opened, Snapshot, SyncClient
+from sessioncast import Change, Event, Limits, Live, NotFound, Opened, Snapshot, Subscription, SyncClient
+from sessioncast.cached import CachedReads
+from sessioncast.syncviews import SyncCached, SyncLive, SyncSubscription
 from sessioncast.testing import MemoryBackend
 from sessioncast_server.auth.tokens import make_token
 from support.api import SECRET
@@ -116,6 +119,17 @@ def test_a_function_gives_the_token(tmp_path_factory: pytest.TempPathFactory) ->
         with pytest.raises(NotFound):
             client.projects.get("q")
     assert tokens == []
+
+
+@pytest.mark.parametrize(
+    ("view", "shown"), [(SyncSubscription, Subscription), (SyncLive, Live), (SyncCached, CachedReads)]
+)
+def test_types_of_views_name_what_there_is(view: type, shown: type) -> None:
+    """Each method and attribute that a checker is told of is one of the object's."""
+    wanted = {name for name in (*vars(view), *view.__annotations__) if not name.startswith("_")}
+    source = inspect.getsource(shown)
+    assert wanted
+    assert {name for name in wanted if not hasattr(shown, name) and f"self.{name}" not in source} == set()
 
 
 def _expired() -> str:

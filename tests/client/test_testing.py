@@ -8,12 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from sessioncast import Client, ConnectionLost, Limits, NotFound, StreamState, Unauthenticated, Unavailable
+from sessioncast import (
+    Client,
+    ConnectionLost,
+    Event,
+    Limits,
+    NotFound,
+    ProviderSession,
+    ProviderState,
+    StreamState,
+    Unauthenticated,
+    Unavailable,
+)
 from sessioncast.streams.items import Opened, Resync, Snapshot
 from sessioncast.testing import Asked, MemoryBackend, Reply, Server, ServerError
 from sessioncast_shared.threads import Message, Thread
 from support import processes
-from support.cachemodel import AT, session
+from support.cachemodel import AT, session, task
 from support.waiting import until, wait_until
 
 SECRET = "a secret of at least thirty-two bytes"
@@ -186,3 +197,48 @@ async def test_a_double_keeps_threads() -> None:
         while (await anext(live)).kind != "message":
             pass
         assert [one.content for one in live.messages(id_)] == ["hello"]
+
+
+async def test_a_double_keeps_chains_and_debug_sessions() -> None:
+    """Heads of chains in its snapshots, sessions by phase in its tasks, what is deleted in none; all told as events."""
+    backend, id_ = MemoryBackend(), "0b9d3c8e-0000-4000-8000-000000000003"
+    times = dict.fromkeys(("started_at", "last_used_at"), AT)
+    plain = {"id": "u", "provider_session_id": "x", "session_id": id_, "task_id": "t", "operation": "iteration"}
+    more = {"is_resumable": True, "resume_failure_count": 0, "fence": 1, "state": "open"}
+    use = ProviderSession.model_validate({**plain, **more, **times})
+    with pytest.raises(KeyError, match="belongs"):
+        backend.put(use)
+    backend.put(task({}), session(id_, head_provider_session_id="x"), session("d", debug=True), use)
+    async with Client(backend=backend) as client:
+        async with client.live("p") as live:
+            assert list(live.provider_sessions) == ["u"]
+            backend.put(use.model_copy(update={"operation": "update"}))
+            backend.put(use.model_copy(update={"ended_at": AT, "state": ProviderState.ENDED}))
+            backend.put(task({}, 2, title="new"))
+            while live.tasks["t"].title != "new":
+                await anext(live)
+            assert live.provider_sessions["u"].ended_at == AT
+        assert set((await client.tasks.get("t")).sessions) == {"verify", "verify.debug"}
+        assert [one.id for one in await client.sessions.list("t", debug=True)] == ["d"]
+        backend.put(session("d", 2, debug=True, deleted_at=AT, replaced_by=id_))
+        assert set((await client.tasks.get("t")).sessions) == {"verify"}
+        with pytest.raises(NotFound):
+            await client.tasks.get("other")
+        async with client.subscribe("p", position=f"{backend.channel('p').position}9") as stream:
+            opened = await anext(stream)
+        assert isinstance(opened, Opened)
+        assert (opened.state, opened.reason) == ("gap", "ahead")
+    with pytest.raises(TypeError, match="dict"):
+        backend.channel("p").put({})  # type: ignore[arg-type]  # that is what is tested
+
+
+async def test_events_of_newer_servers_can_be_scripted() -> None:
+    """Types that this client does not know come through, by what stands before their dot."""
+    backend = MemoryBackend()
+    async with Client(backend=backend) as client, client.subscribe("p", kinds=["task"]) as stream:
+        await anext(stream), await anext(stream)
+        backend.emit("flight.landed", {}, project="p")
+        backend.emit("task.polished", {"shine": 1}, project="p", task_id="t")
+        event = await anext(stream)
+        assert isinstance(event, Event)
+        assert event.type == "task.polished"
