@@ -22,6 +22,7 @@ class Credentials:
         """Nothing is asked yet; the source is given up, and may be asked again, after `within_s`."""
         self.user = user
         self._within_s = within_s
+        self._refused = False
         self._source = source
         self._token = source if isinstance(source, str) else None
         self._asking: asyncio.Future[str] | None = None
@@ -68,6 +69,20 @@ class Credentials:
                 raise ConnectionLost("token", "the client was closed") from None
             raise
         return None if token == refused else token
+
+    def refuse(self, token: str | None) -> bool:
+        """A stream was refused with this token: whether there may be another. Of two in a row there is none."""
+        if not callable(self._source):
+            return False
+        if self._token == token:
+            if self._refused:
+                return False
+            self._refused, self._token = True, None
+        return True
+
+    def accepted(self) -> None:
+        """The present token has opened a stream."""
+        self._refused = False
 
     @property
     def token(self) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sessioncast.answer import parsed
 from sessioncast.credentials import Credentials
-from sessioncast.errors import ConnectionLost, ProblemError, ProtocolError, SessioncastError
+from sessioncast.errors import ConnectionLost, ProblemError, ProtocolError, SessioncastError, Unauthenticated
 from sessioncast.limits import Limits
 from sessioncast.lost import Silent
 from sessioncast.stats import Counters
@@ -29,11 +29,15 @@ class Socket:
         keys: projects and filters that it has, or is about to have: the server takes each once.
     """
 
-    def __init__(self, wire: Wire, credentials: Credentials, limits: Limits, counters: Counters) -> None:
+    def __init__(
+        self, wire: Wire, credentials: Credentials, token: str | None, limits: Limits, counters: Counters
+    ) -> None:
+        """`token` is what the connection was opened with."""
         self.open = True
         self.keys: set[tuple[str, Filter]] = set()
         self._wire = wire
         self._credentials = credentials
+        self._token = token
         self._limits = limits
         self._counters = counters
         self._asked: dict[str, Mailbox] = {}
@@ -68,8 +72,10 @@ class Socket:
         self._asked[ref] = mailbox
         try:
             await self._wire.send(json.dumps(frame))
-        except BaseException:
+        except BaseException as error:
             self._asked.pop(ref, None)
+            if isinstance(error, Unauthenticated):
+                raise self._passing(error) from error
             raise
 
     async def leave(self, mailbox: Mailbox, key: tuple[str, Filter]) -> None:
@@ -117,6 +123,8 @@ class Socket:
         except Exception as error:  # noqa: BLE001  whatever it is, all who wait for frames must hear of it
             if not isinstance(error, SessioncastError):
                 error = ProtocolError(self._wire.url, f"what it said made no sense: {error!r}")
+            else:
+                error = self._passing(error)
             self._broken = self.open  # after a goodbye it is no surprise
             self.open = False
             self._end(error)
@@ -141,6 +149,7 @@ class Socket:
         elif op == "subscribed":
             mailbox = self._asked.pop(str(body.get("ref")), None)
             if mailbox is not None:
+                self._credentials.accepted()
                 self._mailboxes[str(body.get("key"))] = mailbox
                 self._deliver(mailbox, op, body, len(message))
         elif op == "unsubscribed":
@@ -171,7 +180,14 @@ class Socket:
             return  # of an auth frame, or of nothing of ours: what comes of it is told by the close
         mailbox = self._asked.pop(str(ref), None)
         if mailbox is not None:
-            mailbox.end(problem)
+            mailbox.end(self._passing(problem))
+
+    def _passing(self, error: SessioncastError) -> SessioncastError:
+        """A token that expired before the next one came is no refusal, unless there is no other."""
+        if isinstance(error, Unauthenticated) and self._credentials.refuse(self._token):
+            self.open = False
+            return ConnectionLost(self._wire.url, "the token is not accepted any more")
+        return error
 
     def _ended(self, body: dict[str, Any]) -> SessioncastError:
         reason = str(body.get("reason", ""))
@@ -195,6 +211,7 @@ class Socket:
                 fresh = await self._credentials.renew(token)
                 if fresh is None:
                     return
+                self._token = fresh
                 await self._wire.send(json.dumps({"op": "auth", "token": fresh}))
             except Exception:  # noqa: BLE001  the caller's own function: the stream expires, and its reconnect asks again
                 return

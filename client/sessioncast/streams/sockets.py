@@ -133,11 +133,13 @@ class Sockets:
             except Unauthenticated:
                 if await credentials.renew(token) is None:
                     raise
-                wire = await Wire.connect(self.url, await credentials.headers(), self._limits)
+                headers = await credentials.headers()
+                token = credentials.token
+                wire = await Wire.connect(self.url, headers, self._limits)
         except (ConnectionLost, ProblemError) as error:
             self._hold(error.retry_after if isinstance(error, ProblemError) else None)
             raise
-        return Socket(wire, credentials, self._limits, self._transport.counters)
+        return Socket(wire, credentials, token, self._limits, self._transport.counters)
 
     def _opened(self, opening: "asyncio.Task[Socket]") -> None:
         self._opening = None
