@@ -91,6 +91,7 @@ class Client:
         self.sessions = Sessions(sender)
         self.models = Models(sender)
         self.flags = Flags(sender)
+        self._closed = False
         self._afterwards = Afterwards()
         self.providers = Providers(sender, self._limits, self._afterwards)
         self.versions = Versions(sender)
@@ -136,6 +137,8 @@ class Client:
             BadFilterError, BadPositionError, ValueError: an argument cannot be one.
         """
         wanted = Filter.of(tasks=_ids(task), sessions=_ids(session), threads=_ids(thread), kinds=kinds)
+        if self._closed:
+            raise RuntimeError("the client is closed")
         statuses = Statuses()
         subscription = Subscription(
             self._backend.ways(project, wanted, transport, statuses),
@@ -321,6 +324,7 @@ class Client:
         What was left in the middle (a turn that was waited for, a provider session that was being opened) is given up
         before: for at most `Limits.give_up_s` and `Limits.close_s`.
         """
+        self._closed = True
         for subscription in list(self._subscriptions):
             await subscription.aclose()
         if self._cached is not None:

@@ -146,3 +146,44 @@ async def test_subscriptions_share_one_connection(node: NodeProcess) -> None:
         for stream in streams[1:]:
             await stream.aclose()
         assert (client.stats().transports, client.stats().sockets) == ({"websocket": 1}, 1)
+
+
+async def test_misuse_is_told_instead_of_waited_for(node: NodeProcess) -> None:
+    """It is entered, once; a condition is a plain function; a client that is closed follows nothing any more."""
+
+    async def condition(session: Session) -> bool:
+        return bool(session)
+
+    async with Client(node.url, limits=QUICK) as client, asyncio.timeout(DEADLINE_S):
+        session = await a_session(client)
+        live = client.live(session.project_id)
+        with pytest.raises(RuntimeError, match="async with"):
+            await anext(live)
+        with pytest.raises(RuntimeError, match="async with"):
+            await live.until(lambda s: True)
+        async with live:
+            with pytest.raises(TypeError):
+                await live.until(condition)  # type: ignore[arg-type]  # the fault that is meant
+            with pytest.raises(RuntimeError, match="once"):
+                await live.__aenter__()
+            assert list(live.sessions) == [session.id]
+        with pytest.raises(RuntimeError, match="once"):
+            await live.__aenter__()
+    with pytest.raises(RuntimeError, match="closed"):
+        client.subscribe(session.project_id)
+
+
+async def test_closing_the_client_ends_its_mirrors(node: NodeProcess) -> None:
+    """Whoever iterates, or waits for a condition, is not left waiting."""
+    client = Client(node.url, limits=QUICK)
+    session = await a_session(client)
+    async with asyncio.timeout(DEADLINE_S), client.live(session.project_id) as live:
+        for _ in range(2):
+            await anext(live)
+        iterating = asyncio.create_task(anext(live, None))
+        waiting = asyncio.create_task(live.until(lambda s: s.status == "failed"))
+        await asyncio.sleep(0)
+        await client.aclose()
+        assert await iterating is None
+        with pytest.raises(SessioncastError):
+            await waiting

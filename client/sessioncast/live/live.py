@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import inspect
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
@@ -139,7 +140,10 @@ class Live(AsyncIterator[Change]):
 
         Raises:
             SessioncastError: the subscription has ended.
+            TypeError: the condition is async, and so would be true at once.
         """
+        if inspect.iscoroutinefunction(condition):
+            raise TypeError("a condition is looked at between two events; it cannot be async")
         self._raise()
         left = None if session is None else self._left.get(session)
         for known in [*self.sessions.values(), *([] if left is None else [left])]:
@@ -177,6 +181,8 @@ class Live(AsyncIterator[Change]):
             await self._wait()
 
     async def __aenter__(self) -> Self:
+        if self._tasks or self._closed:
+            raise RuntimeError("it can be entered once")
         self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._look())]
         try:
             while not self._loaded:
@@ -298,6 +304,8 @@ class Live(AsyncIterator[Change]):
         self._news.set()
 
     def _raise(self) -> None:
+        if not self._tasks:
+            raise RuntimeError("use it by «async with»")
         if self._failure is not None:
             raise self._failure
         if self._closed:
