@@ -14,6 +14,7 @@ from sessioncast import (
     Event,
     Limits,
     NotFound,
+    Project,
     ProviderSession,
     ProviderState,
     StreamState,
@@ -228,8 +229,8 @@ async def test_a_double_keeps_chains_and_debug_sessions() -> None:
             opened = await anext(stream)
         assert isinstance(opened, Opened)
         assert (opened.state, opened.reason) == ("gap", "ahead")
-    with pytest.raises(TypeError, match="dict"):
-        backend.channel("p").put({})  # type: ignore[arg-type]  # that is what is tested
+    with pytest.raises(TypeError, match="Project"):
+        backend.channel("p").put(Project(id="p", created_at=AT))  # type: ignore[arg-type]  # that is what is tested
 
 
 async def test_events_of_newer_servers_can_be_scripted() -> None:
