@@ -21,6 +21,7 @@ const RENEWING = ["epoch", "future"];
  * @property {import("./tracker.js").SnapshotWish} [snapshot]
  * @property {boolean} [share] the connection with other tabs of the browser
  * @property {RequestCredentials} [credentials] as for `fetch`
+ * @property {() => string | null} [about] the session that a reader looks at: named in reports to the server
  * @property {Partial<import("./limits.js").Limits>} [limits]
  */
 
@@ -39,7 +40,7 @@ export class Connection extends EventTarget {
   #snapshot;
 
   /** Use `connect`. */
-  constructor(url, { project, filter, snapshot = "auto", ...options }) {
+  constructor(url, { project, filter, snapshot = "auto", about, ...options }) {
     super();
     this.#hub = Hub.of(url, options);
     this.#snapshot = snapshot;
@@ -49,6 +50,7 @@ export class Connection extends EventTarget {
     const nothing = { transport: null, why: "", at: null, problem: null };
     this.#state = { state: "connecting", ...nothing, first: true, heardAt: Date.now() };
     const port = {
+      about,
       frame: (frame) => this.#frame(frame),
       state: (state) => this.#show(state),
       heard: () => {

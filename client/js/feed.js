@@ -23,6 +23,7 @@ import { Silence } from "./silence.js";
  * @property {(frame: import("./tracker.js").Frame) => void} frame
  * @property {(state: State) => void} state
  * @property {() => void} heard
+ * @property {() => string | null} [about] the session that its reader looks at, for reports
  * @property {Port} [shared] tells all others like it at once
  */
 
@@ -337,7 +338,12 @@ export class Feed {
     const { session } = this.#wanted.filter;
     const transport = this.#link?.name ?? this.#use();
     const heardAt = this.#loaded ? this.#silence.heardAt : null;
-    this.#hub.reports.add(kind, message, { session: session?.[0], heardAt, transport });
+    this.#hub.reports.add(kind, message, { session: session?.[0] ?? this.#about(), heardAt, transport });
+  }
+
+  #about() {
+    const ports = [...this.#ports.values(), ...[...this.#waiting.values()].map(([port]) => port)];
+    return ports.map((port) => port.about?.()).find(Boolean);
   }
 
   #paced(changed) {

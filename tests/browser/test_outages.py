@@ -1,9 +1,11 @@
 """The console over a server that goes away, comes back, forgets, and lets nobody in without a token."""
 
 import asyncio
+import json
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -12,7 +14,7 @@ from playwright.async_api import expect
 from sessioncast import Client, Session
 from support.node import Node, NodeFactory
 from support.screen import DEADLINE_MS, Console
-from support.waiting import DEADLINE_S
+from support.waiting import DEADLINE_S, until
 
 SECRET = "a secret that is long enough for everybody"
 ConsoleFactory = Callable[[Node], Awaitable[Console]]
@@ -144,13 +146,17 @@ async def test_a_token_is_asked_for(node_factory: NodeFactory, console_factory: 
 
 
 async def test_a_server_that_falls_silent_is_noticed(node: Node, console: Console) -> None:
-    """A frozen server's connections stay open: after two heartbeats of silence the page says that it is stale."""
+    """A frozen server's connections stay open: after two heartbeats of silence the page says that it is stale.
+
+    It offers a refresh, connects again by itself, and reports the session that is looked at, and when it last heard.
+    """
     page = console.page
     await page.clock.install()
     async with Client(node.url) as client:
-        await client.projects.put("demo")
+        session = await _running_session(client)
         await console.open("demo")
         await console.live()
+        await page.locator("nav a.session").click()
         node.freeze()
         await page.clock.fast_forward(29_000)
         await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
@@ -160,9 +166,18 @@ async def test_a_server_that_falls_silent_is_noticed(node: Node, console: Consol
         await page.clock.fast_forward(1_000)
         node.thaw()
         await console.live()
-        await client.tasks.create("demo", "T")
-        await expect(page.get_by_role("heading", name="T", exact=True)).to_be_visible(timeout=DEADLINE_MS)
+        await client.tasks.create("demo", "later")
+        await expect(page.get_by_role("heading", name="later", exact=True)).to_be_visible(timeout=DEADLINE_MS)
         await expect(page.get_by_role("button", name="Refresh")).to_be_hidden()
+    await until(lambda: bool(_reports(node, "stale")), "a report")
+    report = _reports(node, "stale")[0]
+    assert report["session_id"] == session.id
+    assert report["heard_at"] < report["at"]
+
+
+def _reports(node: Node, kind: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in node.log().splitlines() if line.startswith("{") and "client report" in line]
+    return [line for line in lines if line["kind"] == kind]
 
 
 async def test_without_push_the_page_polls(node: Node, console: Console) -> None:

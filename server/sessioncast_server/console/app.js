@@ -59,7 +59,8 @@ function open(name) {
   byId("project").value = name;
   say(byId("token-project"), name);
   notice.hide();
-  const opened = connect("", { project: name, filter: { kinds: KINDS }, token: token() || null });
+  const about = () => selection.id ?? new URLSearchParams(location.search).get("session");
+  const opened = connect("", { project: name, filter: { kinds: KINDS }, token: token() || null, about });
   stream = opened;
   const on = (type, then) => opened.addEventListener(type, ({ detail }) => opened === stream && then(detail));
   on("state", onState);
