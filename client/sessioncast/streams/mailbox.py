@@ -7,6 +7,10 @@ from sessioncast.errors import SessioncastError
 from sessioncast.streams.frames import Frame
 
 
+_CROWDED = 2**18
+"""Bytes that wait for one reader when it is given a turn before more is read."""
+
+
 class Mailbox:
     """Bounded. Who fills it is never held up: when it is full it takes no more, and says so.
 
@@ -23,6 +27,11 @@ class Mailbox:
         self._bytes = 0
         self._end: SessioncastError | None = None
         self._news = asyncio.Event()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits that its reader should have a turn before more comes."""
+        return self._bytes > _CROWDED
 
     def put(self, frame: Frame, size: int) -> None:
         """A frame of so many bytes."""

@@ -44,6 +44,7 @@ class Socket:
         self._mailboxes: dict[str, Mailbox] = {}
         self._refs = 0
         self._broken = False
+        self._crowded = False
         self._gone = False
         counters.sockets += 1
         self._reader = asyncio.create_task(self._read())
@@ -120,6 +121,10 @@ class Socket:
                     raise Silent(self._wire.url, "nothing was heard") from error
                 self._counters.received(len(message), self._wire.url)
                 self._take(message)
+                if self._crowded:
+                    # What has come already is read without waiting; who is to take it wants a turn, too.
+                    self._crowded = False
+                    await asyncio.sleep(0)
         except Exception as error:  # noqa: BLE001  whatever it is, all who wait for frames must hear of it
             if not isinstance(error, SessioncastError):
                 error = ProtocolError(self._wire.url, f"what it said made no sense: {error!r}")
@@ -172,6 +177,7 @@ class Socket:
             return
         if frame is not None:
             mailbox.put(frame, size)
+            self._crowded = mailbox.crowded
 
     def _refused(self, body: dict[str, Any]) -> None:
         problem = refusal(body)
