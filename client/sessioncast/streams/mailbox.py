@@ -6,7 +6,6 @@ from collections import deque
 from sessioncast.errors import SessioncastError
 from sessioncast.streams.frames import Frame
 
-
 _CROWDED = 2**18
 """Bytes that wait for one reader when it is given a turn before more is read."""
 

@@ -45,6 +45,7 @@ class Socket:
         self._refs = 0
         self._broken = False
         self._crowded = False
+        self._full = False
         self._gone = False
         counters.sockets += 1
         self._reader = asyncio.create_task(self._read())
@@ -54,6 +55,10 @@ class Socket:
     def ended(self) -> bool:
         """Whether nothing comes any more."""
         return self._reader.done()
+
+    def takes(self, key: tuple[str, Filter]) -> bool:
+        """Whether a subscription of this project and filter can be added."""
+        return self.open and not self._full and key not in self.keys
 
     async def subscribe(
         self, project: str, wanted: Filter, mailbox: Mailbox, *, position: str | None, snapshot: str
@@ -181,6 +186,8 @@ class Socket:
 
     def _refused(self, body: dict[str, Any]) -> None:
         problem = refusal(body)
+        # A server may be set to fewer than we think: what it does not take here is asked for on another connection.
+        self._full |= problem.status == 429 and len(self.keys) > 1
         ref = body.get("ref")
         if ref is None:
             return  # of an auth frame, or of nothing of ours: what comes of it is told by the close

@@ -113,7 +113,7 @@ class Sockets:
         while True:
             self._sockets = [socket for socket in self._sockets if not socket.ended]
             for socket in self._sockets:
-                if socket.open and key not in socket.keys and len(socket.keys) < PER_SOCKET:
+                if socket.takes(key) and len(socket.keys) < PER_SOCKET:
                     socket.keys.add(key)
                     return socket
             if self._opening is None:
@@ -121,9 +121,12 @@ class Sockets:
                 self._opening.add_done_callback(self._opened)
             await asyncio.shield(self._opening)
 
+    async def turn(self) -> None:
+        """Return when a connection may be opened, if one is needed."""
+        if not any(socket.open for socket in self._sockets):
+            await asyncio.sleep(max(0.0, self._not_before - asyncio.get_running_loop().time()))
+
     async def _connect(self) -> Socket:
-        loop = asyncio.get_running_loop()
-        await asyncio.sleep(max(0.0, self._not_before - loop.time()))
         credentials = self._transport.credentials
         try:
             headers = await credentials.headers()

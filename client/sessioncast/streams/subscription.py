@@ -72,6 +72,7 @@ class Subscription(AsyncIterator[Item]):
         self._steps: deque[Step] = deque()
         self._asked_s: float | None = None
         self._is_to_pause = False
+        self._tried: TransportName | None = None
         self._paced = False
         self._opened = 0
         self._reader: asyncio.Task[object] | None = None
@@ -221,6 +222,8 @@ class Subscription(AsyncIterator[Item]):
         limits = self._limits
         opening_s = limits.attempt_s if transport == "poll" else limits.connect_s + limits.first_frame_s
         stream: Stream | None = None
+        self._tried = transport
+        await self._ways.turn(transport)
         try:
             async with asyncio.timeout(opening_s) as deadline:
                 stream = await self._ways.open(transport, self._tracker.position, self._tracker.wish)
@@ -301,7 +304,8 @@ class Subscription(AsyncIterator[Item]):
             self._paced = error.code == _PUSH_DISABLED
         else:
             silent = isinstance(error, Silent) and self.state is StreamState.OPEN
-            self._paced = silent or self.transport == "websocket"
+            shared = self._tried == "websocket" and not isinstance(error, Silent)
+            self._paced = silent or shared
         await self._drop()
         if self.state is not StreamState.CLOSED:
             self._is_to_pause = True

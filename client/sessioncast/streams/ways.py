@@ -51,6 +51,9 @@ class Ways(Protocol):
     def failed(self, transport: TransportName, why: Why) -> None:
         """It has not, while another one did; or it was cut off."""
 
+    async def turn(self, transport: TransportName) -> None:
+        """Return when it may be opened: what all subscriptions of a client share is not asked for by each."""
+
     async def open(self, transport: TransportName, position: str | None, wish: SnapshotWish) -> Stream:
         """A stream that resumes from a position; its first frame is not read yet."""
 
@@ -131,6 +134,11 @@ class ServerWays:
         """See `Ways`. Cuts of the shared WebSocket are seen where it is."""
         if not (transport == "websocket" and why == "cut"):
             self._remembered.failed(transport, why, self._project)
+
+    async def turn(self, transport: TransportName) -> None:
+        """See `Ways`."""
+        if transport == "websocket":
+            await self._remembered.sockets.turn()
 
     async def open(self, transport: TransportName, position: str | None, wish: SnapshotWish) -> Stream:
         """See `Ways`."""

@@ -129,6 +129,9 @@ class MemoryWays:
     def failed(self, transport: TransportName, why: Why) -> None:
         """See `Ways`."""
 
+    async def turn(self, transport: TransportName) -> None:
+        """See `Ways`: nobody has to wait."""
+
     async def open(self, transport: TransportName, position: str | None, wish: SnapshotWish) -> MemoryStream:  # noqa: ARG002  the same
         """See `Ways`."""
         return self._opened(position, wish)
