@@ -4,6 +4,14 @@ import { threadKey } from "./mirror.js";
 import { reaches, sameEpoch } from "./position.js";
 import { eventsPath } from "./requests.js";
 
+// So many resources are read at each check. Above that an ETag spares what no event has told of, but not each time:
+// what changed without an event does not change it.
+const SMALL = 500;
+const TRUSTED = 9;
+
+// Of a session these change without its version; the stream has its own rules for them.
+const UNVERSIONED = new Set(["output_seq", "last_activity_at", "head_provider_session_id"]);
+
 /** @typedef {{op: "corrected", put: {kind: string, data: any}[], drop: [string, string][]}} Correction */
 
 export class Check {
@@ -11,7 +19,9 @@ export class Check {
   #wanted;
   #replica;
   #tell;
+  #asleep;
   #etag = null;
+  #trusted = 0;
   #timer = null;
   #running = null;
 
@@ -20,20 +30,22 @@ export class Check {
    * @param {{project: string, filter: import("./requests.js").Filter}} wanted
    * @param {import("./replica.js").Replica} replica is corrected
    * @param {(correction: Correction, message: string) => void} tell
+   * @param {() => boolean} asleep whether nothing can change any more, and so nothing is asked
    */
-  constructor(hub, wanted, replica, tell) {
+  constructor(hub, wanted, replica, tell, asleep) {
     this.#hub = hub;
     this.#wanted = wanted;
     this.#replica = replica;
     this.#tell = tell;
+    this.#asleep = asleep;
   }
 
-  /** @param {boolean} push a poll is a check itself */
-  begin(push) {
+  /** Look now and then. Polls tell of events only, so they are checked as streams are. */
+  begin() {
     clearTimeout(this.#timer);
-    if (!push) return;
-    const again = () => this.#timer !== null && this.begin(true);
-    this.#timer = setTimeout(() => this.now().finally(again), this.#hub.limits.checkS * 1000);
+    const again = () => this.#timer !== null && this.begin();
+    const look = () => (this.#asleep() ? Promise.resolve() : this.now(false)).finally(again);
+    this.#timer = setTimeout(look, this.#hub.limits.checkS * 1000);
   }
 
   close() {
@@ -43,11 +55,12 @@ export class Check {
 
   /**
    * Compare now; who asks meanwhile gets the same answer.
+   * @param {boolean} [whole] read all there is, however much
    * @returns {Promise<{checked: boolean, mismatches: number}>} not checked: the server did not answer, or the stream
    *   is behind
    */
-  now() {
-    this.#running ??= this.#compare()
+  now(whole = true) {
+    this.#running ??= this.#compare(whole)
       .catch(() => ({ checked: false, mismatches: 0 }))
       .finally(() => {
         this.#running = null;
@@ -55,11 +68,13 @@ export class Check {
     return this.#running;
   }
 
-  async #compare() {
+  async #compare(whole) {
     const { requests, stats, limits } = this.#hub;
     stats.checks += 1;
-    const headers = this.#etag === null ? {} : { "If-None-Match": this.#etag };
+    const trusts = !whole && this.#etag !== null && this.#trusted < TRUSTED;
+    const headers = trusts ? { "If-None-Match": this.#etag } : {};
     const answer = await requests.json(eventsPath(this.#wanted), { headers });
+    this.#trusted = answer.status === 304 ? this.#trusted + 1 : 0;
     if (answer.status === 304) return { checked: true, mismatches: 0 };
     const { position, resources } = answer.body;
     if (!resources || answer.body.too_large) return { checked: false, mismatches: 0 };
@@ -72,7 +87,8 @@ export class Check {
     }
     // In another life of the log, or with a snapshot on its way, the stream itself will set it right.
     if (!this.#replica.whole || !sameEpoch(this.#replica.position, position)) return { checked: false, mismatches: 0 };
-    this.#etag = put.length + drop.length > 0 ? null : answer.headers.get("ETag");
+    const settled = put.length + drop.length === 0 && resources.length > SMALL;
+    this.#etag = settled ? answer.headers.get("ETag") : null;
     if (put.length + drop.length === 0) return { checked: true, mismatches: 0 };
     stats.mismatches += put.length + drop.length;
     this.#replica.mirror.correct({ put, drop });
@@ -114,6 +130,7 @@ export function differences(replica, resources, position, kinds) {
     if (maps[kind] === undefined) return false;
     if (known === undefined) return true;
     if (kind === "provider") return Date.parse(known.last_used_at) < Date.parse(data.last_used_at);
+    if (known.version === data.version && kind !== "thread" && differs(known, data)) return true;
     return known.version < data.version || (kind === "session" && output && known.output_seq < data.output_seq);
   });
   const there = new Set(resources.map(({ kind, data }) => `${kind} ${keyOf(kind, data)}`));
@@ -122,6 +139,11 @@ export function differences(replica, resources, position, kinds) {
     return only.map(([key]) => [kind, key]);
   });
   return { put, drop };
+}
+
+function differs(known, data) {
+  const names = Object.keys(data).filter((name) => !UNVERSIONED.has(name));
+  return names.some((name) => JSON.stringify(known[name]) !== JSON.stringify(data[name]));
 }
 
 function keyOf(kind, data) {

@@ -67,7 +67,8 @@ export class Feed {
     this.#pace = new Pace(session && !task && !thread ? "sessions" : "wide");
     this.#backoff = new Backoff({ base: limits.backoffBaseS, cap: limits.backoffCapS });
     this.#silence = new Silence(limits, () => this.#isStale());
-    this.#check = new Check(hub, wanted, replica, (frame, message) => this.#corrected(frame, message));
+    const corrected = (frame, message) => this.#corrected(frame, message);
+    this.#check = new Check(hub, wanted, replica, corrected, () => this.#silence.unexpected);
     this.#connect();
   }
 
@@ -253,7 +254,7 @@ export class Feed {
     if (this.#state === state && this.#carrier === name) return;
     this.#carrier = name;
     this.#show(state);
-    this.#check.begin(state === "live");
+    this.#check.begin();
     this.#hub.reports.flush();
   }
 

@@ -24,6 +24,11 @@ export class Silence {
     return (Date.now() - this.heardAt) / 1000;
   }
 
+  /** Whether nothing is expected: of polls there are none any more when all has ended. */
+  get unexpected() {
+    return this.#transport === "poll" && this.#pace === null;
+  }
+
   /**
    * Something may be expected from now on.
    * @param {"push" | "poll"} transport
