@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sessioncast.bulk import BulkItem, BulkOutcome, Deletion, Replacement
+    from sessioncast.cached import Cached
     from sessioncast.client import Client
     from sessioncast.confirmation import (
         Difference,
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "sessioncast.bulk": "BulkItem BulkOutcome Deletion Replacement",
+    "sessioncast.cached": "Cached",
     "sessioncast.client": "Client",
     "sessioncast.confirmation": (
         "Difference ExistingSession ModelChangeRequiresConfirmation SessionActive SessionChanged"
@@ -138,6 +140,7 @@ __all__ = [
     "Baseline",
     "BulkItem",
     "BulkOutcome",
+    "Cached",
     "Chain",
     "Change",
     "Client",

@@ -12,6 +12,7 @@ import pytest
 
 from sessioncast import (
     Client,
+    Event,
     ModelChangeRequiresConfirmation,
     NotFound,
     Opened,
@@ -69,6 +70,7 @@ def test_a_subscription_is_an_iterator(client: SyncClient) -> None:
         assert [found.id for found in snapshot.sessions] == [session.id]
         client.sessions.patch(session.id, status="running")
         for event in stream:
+            assert isinstance(event, Event)
             assert event.type == "session.updated"
             break
 
