@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from sessioncast import Client, ConnectionLost, SessioncastError, StreamState
+from sessioncast.streams.ways import TransportWish
 from support.badproxy import BadProxy
 from support.mirrored import SOON, Works, mine
 from support.node import NodeProcess
@@ -50,13 +51,13 @@ async def nothing_left(before: set["asyncio.Task[object]"], proxy: BadProxy) -> 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("silent", [False, True])
 async def test_a_client_closed_while_it_connects_leaves_nothing(
-    proxy: BadProxy, works: Works, transport: str, silent: bool
+    proxy: BadProxy, works: Works, transport: TransportWish, silent: bool
 ) -> None:
     """On a good line or one that swallows all, whoever waits for the first word is told the end, and no task stays."""
     before = asyncio.all_tasks()
     proxy.swallows = {"down"} if silent else set()
     client = Client(proxy.url, limits=SOON)
-    stream = client.subscribe(works.project, transport=transport)  # type: ignore[arg-type]
+    stream = client.subscribe(works.project, transport=transport)
     waiting = asyncio.create_task(stream.__anext__())
     seen = len(proxy.asked)
     await until(lambda: len(proxy.asked) > seen or waiting.done(), "the client to ask")
@@ -69,12 +70,14 @@ async def test_a_client_closed_while_it_connects_leaves_nothing(
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_who_is_cancelled_while_it_connects_can_go_on(proxy: BadProxy, works: Works, transport: str) -> None:
+async def test_who_is_cancelled_while_it_connects_can_go_on(
+    proxy: BadProxy, works: Works, transport: TransportWish
+) -> None:
     """A timeout in the middle of connecting is no end; the next call connects again, and closing leaves nothing."""
     before = asyncio.all_tasks()
     proxy.freeze()
     async with Client(proxy.url, limits=SOON) as client:
-        stream = client.subscribe(works.project, transport=transport)  # type: ignore[arg-type]
+        stream = client.subscribe(works.project, transport=transport)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await anext(stream)
@@ -102,11 +105,11 @@ async def test_many_that_are_cancelled_while_they_connect_leave_nothing(proxy: B
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_a_closed_client_ends_its_mirrors(proxy: BadProxy, works: Works, transport: str) -> None:
+async def test_a_closed_client_ends_its_mirrors(proxy: BadProxy, works: Works, transport: TransportWish) -> None:
     """Who waits for a change, or for a state, is told that there are no more; nobody waits for ever."""
     before = asyncio.all_tasks()
     client = Client(proxy.url, limits=SOON)
-    live = client.live(works.project, transport=transport)  # type: ignore[arg-type]
+    live = client.live(works.project, transport=transport)
     await live.__aenter__()
     changes = asyncio.create_task(live.__anext__())
     state = asyncio.create_task(live.until(lambda _: False))
@@ -133,7 +136,7 @@ async def test_a_client_closed_on_a_frozen_line_does_not_wait_for_it(proxy: BadP
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_a_token_function_that_raises_is_heard(proxy: BadProxy, works: Works, transport: str) -> None:
+async def test_a_token_function_that_raises_is_heard(proxy: BadProxy, works: Works, transport: TransportWish) -> None:
     """Its exception is the subscription's and the mirror's, and no wait without an end."""
 
     async def none() -> str:
@@ -143,14 +146,16 @@ async def test_a_token_function_that_raises_is_heard(proxy: BadProxy, works: Wor
     async with Client(proxy.url, none, limits=SOON) as client:
         async with asyncio.timeout(DEADLINE_S):
             with pytest.raises(LookupError):
-                await anext(client.subscribe(works.project, transport=transport))  # type: ignore[arg-type]
+                await anext(client.subscribe(works.project, transport=transport))
             with pytest.raises(LookupError):
-                await client.live(works.project, transport=transport).__aenter__()  # type: ignore[arg-type]
+                await client.live(works.project, transport=transport).__aenter__()
     await nothing_left(before, proxy)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_a_token_function_that_hangs_is_asked_again(proxy: BadProxy, works: Works, transport: str) -> None:
+async def test_a_token_function_that_hangs_is_asked_again(
+    proxy: BadProxy, works: Works, transport: TransportWish
+) -> None:
     """A call that never returns is given up: the next one may."""
     calls = 0
 
@@ -164,7 +169,7 @@ async def test_a_token_function_that_hangs_is_asked_again(proxy: BadProxy, works
     before = asyncio.all_tasks()
     limits = replace(SOON, attempt_s=0.5, connect_s=0.5, first_frame_s=0.5)
     async with Client(proxy.url, late, limits=limits) as client:
-        stream = client.subscribe(works.project, transport=transport)  # type: ignore[arg-type]
+        stream = client.subscribe(works.project, transport=transport)
         async with asyncio.timeout(DEADLINE_S):
             await anext(stream)
         assert calls > 1

@@ -8,6 +8,8 @@ from uuid import uuid4
 import pytest
 
 from sessioncast import Client, Event, Opened, SlowConsumer, StreamState, Subscription
+from sessioncast.streams.subscription import WhenFull
+from sessioncast.streams.ways import TransportWish
 from support.badproxy import BadProxy
 from support.mirrored import SOON, Works, watched
 from support.node import NodeProcess
@@ -68,10 +70,10 @@ async def test_more_than_a_hundred_subscriptions_take_two_connections(proxy: Bad
 
 
 @pytest.mark.parametrize("transport", ["websocket", "sse", "poll"])
-async def test_two_of_a_kind_are_two(proxy: BadProxy, works: Works, transport: str) -> None:
+async def test_two_of_a_kind_are_two(proxy: BadProxy, works: Works, transport: TransportWish) -> None:
     """Identical subscriptions of one client each get every event, and closing one leaves the other."""
     async with Client(proxy.url, limits=SOON) as client:
-        one, two = (client.subscribe(works.project, transport=transport) for _ in range(2))  # type: ignore[arg-type]
+        one, two = (client.subscribe(works.project, transport=transport) for _ in range(2))
         for stream in (one, two):
             assert isinstance(await anext(stream), Opened)
         task = await works.client.tasks.create(works.project, "T")
@@ -82,11 +84,11 @@ async def test_two_of_a_kind_are_two(proxy: BadProxy, works: Works, transport: s
 
 
 @pytest.mark.parametrize("when_full", ["error", "resume"])
-async def test_a_slow_one_holds_no_other_up(proxy: BadProxy, works: Works, when_full: str) -> None:
+async def test_a_slow_one_holds_no_other_up(proxy: BadProxy, works: Works, when_full: WhenFull) -> None:
     """On a shared connection one that does not read is told so, or resumes; the other has everything in time."""
     limits = replace(SOON, buffer_frames=3, idle_s=30.0)
     async with Client(proxy.url, limits=limits) as client:
-        slow = client.subscribe(works.project, kinds=["task"], transport="websocket", when_full=when_full)  # type: ignore[arg-type]
+        slow = client.subscribe(works.project, kinds=["task"], transport="websocket", when_full=when_full)
         fast = client.subscribe(works.project, transport="websocket")
         for stream in (slow, fast):
             await anext(stream)
@@ -131,7 +133,9 @@ async def test_push_off_and_on_again(proxy: BadProxy, works: Works) -> None:
 
 
 @pytest.mark.parametrize("transport", ["websocket", "sse", "poll"])
-async def test_too_much_for_a_snapshot_is_read_in_parts(proxy: BadProxy, works: Works, transport: str) -> None:
+async def test_too_much_for_a_snapshot_is_read_in_parts(
+    proxy: BadProxy, works: Works, transport: TransportWish
+) -> None:
     """While it is read things come, change and go: in the end the mirror is the database's."""
     for _ in range(35):
         await works.some()

@@ -135,7 +135,9 @@ class Works:
     async def told(self, seen: Watched) -> None:
         """Return when the stream beside the mirror has come as far as the log."""
         await self.same(seen.live)
-        head = int((await self.client.tasks.create(self.project, "last")).position.partition(":")[2])  # type: ignore[union-attr]
+        position = (await self.client.tasks.create(self.project, "last")).position
+        assert position is not None
+        head = int(position.partition(":")[2])
         await until(
             lambda: bool(seen.failures) or (bool(seen.offsets) and seen.offsets[-1] >= head),
             f"the event {head}",
