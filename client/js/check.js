@@ -29,7 +29,8 @@ export class Check {
    * @param {import("./hub.js").Hub} hub
    * @param {{project: string, filter: import("./requests.js").Filter}} wanted
    * @param {import("./replica.js").Replica} replica is corrected
-   * @param {(correction: Correction, message: string) => void} tell
+   * @param {(frame: Correction | {op: "checked", resources: any[], position: string}, message?: string) => void} tell
+   *   what was wrong; and what was read, for those who keep a state of their own
    * @param {() => boolean} asleep whether nothing can change any more, and so nothing is asked
    */
   constructor(hub, wanted, replica, tell, asleep) {
@@ -89,11 +90,15 @@ export class Check {
     if (!this.#replica.whole || !sameEpoch(this.#replica.position, position)) return { checked: false, mismatches: 0 };
     const settled = put.length + drop.length === 0 && resources.length > SMALL;
     this.#etag = settled ? answer.headers.get("ETag") : null;
-    if (put.length + drop.length === 0) return { checked: true, mismatches: 0 };
+    const read = { op: "checked", resources, position };
+    if (put.length + drop.length === 0) {
+      if (resources.length <= SMALL) this.#tell(read);
+      return { checked: true, mismatches: 0 };
+    }
     stats.mismatches += put.length + drop.length;
     this.#replica.mirror.correct({ put, drop });
-    const named = [...put.map(({ kind, data }) => `${kind} ${data.id}`), ...drop.map((what) => what.join(" "))];
-    this.#tell({ op: "corrected", put, drop }, `At ${position} this was not as the server has it: ${named.join(", ")}`);
+    this.#tell({ op: "corrected", put, drop }, mismatchText(put, drop, position));
+    if (resources.length <= SMALL) this.#tell(read);
     return { checked: true, mismatches: put.length + drop.length };
   }
 
@@ -104,6 +109,12 @@ export class Check {
   #there(position) {
     return this.#replica.whole && reaches(this.#replica.position, position);
   }
+}
+
+/** For a report. */
+export function mismatchText(put, drop, position) {
+  const named = [...put.map(({ kind, data }) => `${kind} ${data.id}`), ...drop.map((what) => what.join(" "))];
+  return `At ${position} this was not as the server has it: ${named.join(", ")}`;
 }
 
 /**

@@ -1,9 +1,10 @@
 // What a program sees: one subscription that heals, reads that are cached, changes that are made once.
 
+import { differences, mismatchText } from "./check.js";
 import { Hub } from "./hub.js";
 import { Live } from "./live.js";
 import { newName } from "./names.js";
-import { ProtocolError } from "./position.js";
+import { ProtocolError, sameEpoch } from "./position.js";
 import { Refused } from "./refused.js";
 import { Replica } from "./replica.js";
 import { canonical } from "./requests.js";
@@ -38,13 +39,17 @@ export class Connection extends EventTarget {
   #reason = null; // why a snapshot is on its way
   #renewed = false; // the log began another life since the last one
   #snapshot;
+  #about;
+  #kinds;
 
   /** Use `connect`. */
   constructor(url, { project, filter, snapshot = "auto", about, ...options }) {
     super();
     this.#hub = Hub.of(url, options);
     this.#snapshot = snapshot;
+    this.#about = about;
     const wanted = { project, filter: canonical(filter) };
+    this.#kinds = wanted.filter.kinds;
     this.#replica = new Replica(this.#hub.limits, wanted.filter.kinds, snapshot);
     this.#live = new Live(this, this.#replica);
     const nothing = { transport: null, why: "", at: null, problem: null };
@@ -148,6 +153,10 @@ export class Connection extends EventTarget {
       this.#dispatch("mismatch", { put: frame.put, drop: frame.drop });
       return;
     }
+    if (frame.op === "checked") {
+      this.#checked(frame);
+      return;
+    }
     let taken;
     try {
       taken = this.#replica.take(frame);
@@ -158,6 +167,17 @@ export class Connection extends EventTarget {
     }
     for (const item of taken.items) this.#tell(item);
     this.#live.told(taken.changes);
+  }
+
+  // What this page shows may be wrong though what it was told is right, and has come as far as what was read.
+  #checked({ resources, position }) {
+    if (!this.#replica.whole || !sameEpoch(this.#replica.position, position)) return;
+    const { put, drop } = differences(this.#replica, resources, position, this.#kinds);
+    if (put.length + drop.length === 0) return;
+    this.#live.told(this.#replica.mirror.correct({ put, drop }));
+    this.#hub.stats.mismatches += put.length + drop.length;
+    this.#hub.reports.add("mismatch", mismatchText(put, drop, position), { session: this.#about?.() });
+    this.#dispatch("mismatch", { put, drop });
   }
 
   // What another tab told makes no sense: from the beginning.

@@ -67,8 +67,8 @@ export class Feed {
     this.#pace = new Pace(session && !task && !thread ? "sessions" : "wide");
     this.#backoff = new Backoff({ base: limits.backoffBaseS, cap: limits.backoffCapS });
     this.#silence = new Silence(limits, () => this.#isStale());
-    const corrected = (frame, message) => this.#corrected(frame, message);
-    this.#check = new Check(hub, wanted, replica, corrected, () => this.#silence.unexpected);
+    const checked = (frame, message) => this.#checked(frame, message);
+    this.#check = new Check(hub, wanted, replica, checked, () => this.#silence.unexpected);
     this.#connect();
   }
 
@@ -264,9 +264,9 @@ export class Feed {
     port.state(this.state);
   }
 
-  #corrected(frame, message) {
+  #checked(frame, message) {
     this.#tell(frame);
-    this.#report("mismatch", message);
+    if (message !== undefined) this.#report("mismatch", message);
   }
 
   #ended(link, failure) {
