@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import os
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
@@ -16,6 +17,7 @@ class OnLoop:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._process = os.getpid()
 
     @property
     def here(self) -> bool:
@@ -32,6 +34,8 @@ class OnLoop:
         """
         if self.here:
             raise RuntimeError("a blocking call in the event loop's own thread would wait for itself")
+        if os.getpid() != self._process:
+            raise RuntimeError("its thread stayed behind in the process that this one was forked from; make another")
         return Desk(self._loop, make).wait()
 
 

@@ -74,3 +74,20 @@ async def test_what_cannot_be_run_is_told_from_what_is_not_there(
     )
     _, told = await run.communicate()
     assert (run.returncode, b"cannot be run" in told) == (status, there)
+
+
+async def test_what_cannot_be_written_is_one_line(node: NodeProcess) -> None:
+    """On a full disk, say."""
+    async with Client(node.url) as client:
+        project = given("p")
+        await client.projects.put(project)
+        await client.tasks.create(project, "T")
+    with Path("/dev/full").open("wb") as full:
+        listing = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "sessioncast", "list", "-p", project, "--url", node.url, "--json"),
+            stdout=full,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, told = await listing.communicate()
+    assert (listing.returncode, told.count(b"\n")) == (1, 1)
+    assert told.startswith(b"sessioncast: cannot write: ")

@@ -104,6 +104,10 @@ def perform(
     except BrokenPipeError:
         silence_stdout()
         code = OK
+    except OSError as error:
+        say(f"cannot write: {error}")
+        silence_stdout()
+        code = REFUSED
     raise typer.Exit(code)
 
 
