@@ -82,12 +82,13 @@ async def test_what_cannot_be_written_is_one_line(node: NodeProcess) -> None:
         project = given("p")
         await client.projects.put(project)
         await client.tasks.create(project, "T")
-    with Path("/dev/full").open("wb") as full:
-        listing = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "sessioncast", "list", "-p", project, "--url", node.url, "--json"),
-            stdout=full,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        _, told = await listing.communicate()
+    full = os.open("/dev/full", os.O_WRONLY)
+    listing = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sessioncast", "list", "-p", project, "--url", node.url, "--json"),
+        stdout=full,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(full)
+    _, told = await listing.communicate()
     assert (listing.returncode, told.count(b"\n")) == (1, 1)
     assert told.startswith(b"sessioncast: cannot write: ")

@@ -2,6 +2,8 @@
 
 import inspect
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +27,7 @@ from sessioncast import (
 from support.node import NodeProcess
 from support.ports import free_port
 from support.providing import Agent, closed, given, newest_id, rows, said, script
+from support.waiting import DEADLINE_S
 
 SOON = ResumeWaits(first_s=0.01, longest_s=0.02, jitter_s=0.0)
 
@@ -318,3 +321,25 @@ async def test_the_loops_own_thread_is_not_blocked(client: SyncClient) -> None:
 
     with pytest.raises(RuntimeError, match="wait for itself"):
         client.wait(deadlock())
+
+
+_FORKS = """
+import os, sys
+from sessioncast import SyncClient
+
+with SyncClient(sys.argv[1]) as client:
+    child = os.fork()
+    if child == 0:
+        try:
+            client.projects.put("p")
+        except RuntimeError as error:
+            os._exit(7 if "forked" in str(error) else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    client.projects.put("forked")
+"""
+
+
+def test_a_forked_process_is_told_that_it_needs_a_client_of_its_own(node: NodeProcess) -> None:
+    """It has no thread that would answer; the parent's client goes on."""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", _FORKS, node.url], check=True, timeout=DEADLINE_S)

@@ -1,8 +1,6 @@
 """Subscriptions, mirrors and cached reads without async."""
 
 import inspect
-import subprocess
-import sys
 import threading
 import time
 from base64 import urlsafe_b64encode
@@ -19,7 +17,7 @@ from support.api import SECRET
 from support.cachemodel import session, task
 from support.node import NodeProcess
 from support.ports import free_port
-from support.waiting import DEADLINE_S, wait_until
+from support.waiting import wait_until
 
 LIMITS = Limits(deadline_s=20.0, backoff_base_s=0.001, backoff_cap_s=0.01)
 
@@ -138,25 +136,3 @@ def _expired() -> str:
     """What looks like a token, and is none that is taken."""
     claims = urlsafe_b64encode(b'{"sub": "ann", "exp": %d}' % (time.time() + 3600)).rstrip(b"=").decode()
     return f"e30.{claims}.e30"
-
-
-_FORKS = """
-import os, sys
-from sessioncast import SyncClient
-
-with SyncClient(sys.argv[1]) as client:
-    child = os.fork()
-    if child == 0:
-        try:
-            client.projects.put("p")
-        except RuntimeError as error:
-            os._exit(7 if "forked" in str(error) else 1)
-        os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-    client.projects.put("forked")
-"""
-
-
-def test_a_forked_process_is_told_that_it_needs_a_client_of_its_own(node: NodeProcess) -> None:
-    """It has no thread that would answer; the parent's client goes on."""
-    subprocess.run([sys.executable, "-W", "ignore", "-c", _FORKS, node.url], check=True, timeout=DEADLINE_S)
