@@ -2,6 +2,8 @@
 
 import { differences, mismatchText } from "./check.js";
 import { Hub } from "./hub.js";
+import { TRANSPORTS } from "./ladder.js";
+import { LIMITS } from "./limits.js";
 import { Live } from "./live.js";
 import { newName } from "./names.js";
 import { ProtocolError, sameEpoch } from "./position.js";
@@ -229,7 +231,13 @@ export class Connection extends EventTarget {
  * @param {string} url of the server, empty for that of the page
  * @param {ConnectOptions} options
  * @returns {Connection}
+ * @throws {TypeError} an option cannot be one
  */
 export function connect(url, options) {
+  const { project, transport = "auto", limits = {} } = options ?? {};
+  if (typeof project !== "string" || project === "") throw new TypeError("connect needs the id of a project");
+  if (!["auto", ...TRANSPORTS].includes(transport)) throw new TypeError(`no transport: ${transport}`);
+  const unknown = Object.keys(limits).find((name) => !(name in LIMITS));
+  if (unknown !== undefined) throw new TypeError(`no limit: ${unknown}`);
   return new Connection(url, options);
 }

@@ -98,3 +98,25 @@ async def test_ephemeral_events_are_no_part_of_the_state(module_page: ModulePage
     asked, told = await module_page.page.evaluate(script)
     assert asked == [None, "e:2", "e:3"]
     assert told == ["snapshot", "t", "e:2", "t", "e:3"]
+
+
+async def test_options_that_cannot_be_are_refused(module_page: ModulePage) -> None:
+    """At once, by the name of what is wrong; nothing is opened."""
+    wrong = [None, {}, {"project": "p", "transport": "pigeon"}, {"project": "p", "limits": {"nope": 1}}]
+    said = await module_page.page.evaluate(
+        """(wrong) => wrong.map((options) => {
+            try {
+                return window.module.connect("", options) && "taken";
+            } catch (error) {
+                return `${error.name}: ${error.message}`;
+            }
+        })""",
+        wrong,
+    )
+    assert said == [
+        "TypeError: connect needs the id of a project",
+        "TypeError: connect needs the id of a project",
+        "TypeError: no transport: pigeon",
+        "TypeError: no limit: nope",
+    ]
+    assert module_page.sockets == 0
