@@ -6,6 +6,7 @@ import gc
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 
+import anyio.lowlevel
 import structlog
 from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp
@@ -207,6 +208,9 @@ class Application:
             asyncio.create_task(endlessly(self._threads.clean_daily), name="thread cleanup"),
             asyncio.create_task(self._settle(), name="settling"),
         ]
+        await (
+            anyio.lowlevel.checkpoint()
+        )  # its backend is loaded by its first use, which would else be in the middle of a stream
         gc.collect()
         gc.freeze()  # what is here now stays: collections need not look at it again
 
