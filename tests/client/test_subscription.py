@@ -16,7 +16,7 @@ from sessioncast.streams.tracker import Tracker
 from sessioncast.transport import Transport
 from sessioncast_shared.filters import Filter
 from support.scripted import Lost, Reply, ScriptedServer, Streamed
-from support.waiting import until
+from support.waiting import DEADLINE_S, until
 
 TASK = str(UUID(int=7))
 
@@ -283,3 +283,37 @@ async def test_arguments_that_cannot_be_are_refused_at_once(argument: str, value
     async with Client("http://127.0.0.1:1") as client:
         with pytest.raises(ValueError, match=r"not a|unknown kind|names none"):
             client.subscribe("p", **{argument: value})
+
+
+class _Cutting:
+    """Takes no WebSocket, cuts each event stream off behind its head, and answers polls."""
+
+    def __init__(self) -> None:
+        self.streams = 0
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, one answer."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b"GET /v1/ws" in head:
+            writer.write(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        elif b"text/event-stream" in head:
+            self.streams += 1
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+        else:
+            body = b'{"state": "resumed", "events": [], "position": "e:1", "more": false}'
+            kind = b"Content-Type: application/json\r\nConnection: close\r\n"
+            writer.write(b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s" % (kind, len(body), body))
+        writer.close()
+
+
+async def test_a_way_that_is_cut_before_a_word_is_left_for_one_that_works() -> None:
+    """Opened and cut off, three times: then it is done without."""
+    cutting = _Cutting()
+    listener = await asyncio.start_server(cutting.answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    limits = Limits(backoff_base_s=0.4, backoff_cap_s=0.4)
+    async with listener, asyncio.timeout(DEADLINE_S), Client(url, limits=limits) as client:
+        stream = client.subscribe("p", position="e:1")
+        assert isinstance(await anext(stream), Opened)
+        assert stream.transport == "poll"
+        assert cutting.streams >= 3

@@ -57,14 +57,16 @@ class Ladder:
         self._records: dict[Transport, _Record] = {transport: _Record() for transport in ORDER[:-1]}
         self._off: set[str] = set()
 
+    def order(self, now: float, *, project: str = "") -> tuple[Transport, ...]:
+        """Those that are not set aside, from the best down."""
+        self._settle(now)
+        if project in self._off:
+            return ORDER[-1:]
+        return (*(transport for transport, record in self._records.items() if not record.is_aside(now)), ORDER[-1])
+
     def best(self, now: float, *, project: str = "") -> Transport:
         """The highest that is not set aside."""
-        self._settle(now)
-        if project not in self._off:
-            for transport, record in self._records.items():
-                if not record.is_aside(now):
-                    return transport
-        return ORDER[-1]
+        return self.order(now, project=project)[0]
 
     def climb_at(self, now: float, *, project: str = "") -> float | None:
         """When a better one than the best of now may be tried; None: there is none, or only the server can tell."""

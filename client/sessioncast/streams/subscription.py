@@ -9,7 +9,7 @@ from typing import Literal, Self
 from sessioncast.backoff import Backoff
 from sessioncast.errors import ConnectionLost, ProblemError, SlowConsumer
 from sessioncast.limits import Limits
-from sessioncast.lost import Silent, Unfit
+from sessioncast.lost import Silent, Unfit, Unreachable
 from sessioncast.streams.frames import Frame, Goodbye, Ready, ResyncNotice
 from sessioncast.streams.heard import Heard
 from sessioncast.streams.items import Item, StreamState
@@ -195,6 +195,11 @@ class Subscription(AsyncIterator[Item]):
                     raise
                 self._ways.failed(transport, "push_disabled")
                 failures.append((transport, error))
+            except Unreachable:
+                raise
+            except ConnectionLost:
+                self._ways.failed(transport, "cut")  # by somebody who lets it be opened, and no more
+                raise
             else:
                 for failed, why in failures:
                     if not isinstance(why, ProblemError):

@@ -85,9 +85,9 @@ class Remembered:
         """A transport did not work; what several streams suffer at once counts once."""
         now = asyncio.get_running_loop().time()
         if why == "cut":
-            before, self._cut_at[transport] = self._cut_at.get(transport, -_ONE_CUT_S), now
-            if now - before < _ONE_CUT_S:
+            if now - self._cut_at.get(transport, -_ONE_CUT_S) < _ONE_CUT_S:
                 return
+            self._cut_at[transport] = now
         self.ladder.failed(transport, why, now, project=project)
 
 
@@ -113,11 +113,10 @@ class ServerWays:
         return f"/v1/projects/{quote(self._project, safe='')}/events"
 
     def order(self) -> Iterator[TransportName]:
-        """The one that was wished for, or the best that is not set aside and all below it."""
+        """The one that was wished for, or all that are not set aside."""
         if self._fixed is not None:
             return iter((self._fixed,))
-        best = self._remembered.ladder.best(_now(), project=self._project)
-        return iter(ORDER[ORDER.index(best) :])
+        return iter(self._remembered.ladder.order(_now(), project=self._project))
 
     def better(self, than: TransportName) -> TransportName | None:
         """The best, if it is above this one."""
