@@ -125,7 +125,7 @@ async def _pipe_up(command: Sequence[str]) -> Child:
 
 
 async def _seat(command: Sequence[str]) -> Child:
-    from sessioncast.cli.pseudoterminal import PseudoTerminal, seated  # noqa: PLC0415  not on every platform
+    from sessioncast.cli.pseudoterminal import PseudoTerminal, seated
 
     terminal = PseudoTerminal()
     err, err_end = (None, terminal.seat) if terminal.errors else await _pipe()

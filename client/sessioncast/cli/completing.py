@@ -19,7 +19,7 @@ _SHOWN = 100
 
 def complete_phase(incomplete: str) -> list[str]:
     """The phases by their own names."""
-    from sessioncast_shared.phases import Phase  # noqa: PLC0415  what is not asked for is not loaded
+    from sessioncast_shared.phases import Phase
 
     return [str(phase) for phase in Phase if phase.startswith(incomplete.lower())]
 
@@ -38,7 +38,7 @@ def complete_session(ctx: typer.Context, incomplete: str) -> Choices:
     """Ids of live sessions."""
 
     async def ask(client: "Client") -> Choices:
-        from sessioncast.cli.present import live_sessions  # noqa: PLC0415  as above
+        from sessioncast.cli.present import live_sessions
 
         return [(one.id, f"{one.phase} {one.status}") for one in (await live_sessions(client, _project(ctx)))[:_SHOWN]]
 
@@ -51,9 +51,9 @@ def _project(ctx: typer.Context) -> str:
 
 
 def _asked(ctx: typer.Context, incomplete: str, ask: "Callable[[Client], Awaitable[Choices]]") -> Choices:
-    import asyncio  # noqa: PLC0415  as above
+    import asyncio
 
-    from sessioncast.errors import SessioncastError  # noqa: PLC0415  as above
+    from sessioncast.errors import SessioncastError
 
     async def answer() -> Choices:
         url, token = ctx.params.get("url") or DEFAULT_URL, ctx.params.get("token")

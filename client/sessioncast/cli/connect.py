@@ -40,7 +40,7 @@ def connect(
     """
     if not url.lower().startswith(("http://", "https://")):
         raise typer.BadParameter(f"{url[:60]!r} does not begin with http:// or https://", param_hint="--url")
-    from sessioncast.client import Client  # noqa: PLC0415  `--help` need not load it
+    from sessioncast.client import Client
 
     return Client(url, token, on_retry=on_retry, limits=limits)
 
@@ -59,13 +59,13 @@ def perform(
         wait_s: deadline of each request, instead of the client's own.
         waits_told: of waits that take long: that they do, and why; only why; or neither.
     """
-    import asyncio  # noqa: PLC0415  see above
-    import signal  # noqa: PLC0415  the same
+    import asyncio
+    import signal
 
-    from sessioncast.cli.patience import Patience  # noqa: PLC0415  the same
-    from sessioncast.cli.reader import until_gone  # noqa: PLC0415  the same
-    from sessioncast.errors import ConnectionLost, SessioncastError  # noqa: PLC0415  the same
-    from sessioncast.limits import Limits  # noqa: PLC0415  the same
+    from sessioncast.cli.patience import Patience
+    from sessioncast.cli.reader import until_gone
+    from sessioncast.errors import ConnectionLost, SessioncastError
+    from sessioncast.limits import Limits
 
     async def run() -> int:
         main = asyncio.current_task()
@@ -121,7 +121,7 @@ def emit(told: Mapping[str, Any], line: str, *, as_json: bool) -> None:
 
 def silence_stdout() -> None:
     """After a broken pipe: keep the interpreter from stumbling over what is still in its buffer."""
-    import os  # noqa: PLC0415  rarely needed
+    import os
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -133,7 +133,7 @@ def say(text: str) -> None:
 
 def explain(error: "SessioncastError") -> str:
     """One line for a person."""
-    from sessioncast.errors import ConnectionLost, ProblemError, Unauthenticated  # noqa: PLC0415  see `connect`
+    from sessioncast.errors import ConnectionLost, ProblemError, Unauthenticated
 
     match error:
         case Unauthenticated():
@@ -152,7 +152,7 @@ def explain(error: "SessioncastError") -> str:
 def _raw() -> bool:
     """Whether our errors go to a terminal that a command has to itself: there a newline begins no line."""
     try:
-        import termios  # noqa: PLC0415  not on every platform
+        import termios
     except ImportError:
         return False
     try:

@@ -57,15 +57,15 @@ def execute(
     Input, output, signals and the exit code are the command's own; on a terminal, so is the terminal. 125: it was not
     run.
     """
-    import asyncio  # noqa: PLC0415  what is not asked for is not loaded
-    import shutil  # noqa: PLC0415  the same
-    from pathlib import Path, PurePath  # noqa: PLC0415  the same
+    import asyncio
+    import shutil
+    from pathlib import Path, PurePath
 
-    from sessioncast.cli.child import on_terminal  # noqa: PLC0415  the same
-    from sessioncast.cli.execution import Execution, Wish  # noqa: PLC0415  the same
-    from sessioncast.cli.prompt import can_ask  # noqa: PLC0415  the same
-    from sessioncast.cli.spools import spool_folder as default_folder  # noqa: PLC0415  the same
-    from sessioncast_shared.phases import parse_phase  # noqa: PLC0415  the same
+    from sessioncast.cli.child import on_terminal
+    from sessioncast.cli.execution import Execution, Wish
+    from sessioncast.cli.prompt import can_ask
+    from sessioncast.cli.spools import spool_folder as default_folder
+    from sessioncast_shared.phases import parse_phase
 
     try:
         phase = parse_phase(phase)

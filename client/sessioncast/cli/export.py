@@ -28,7 +28,7 @@ def export(
     """Write everything that is kept of a session as one JSON document: also of one that was deleted."""
 
     async def work(client: "Client") -> int:
-        from sessioncast.cli.prompt import save  # noqa: PLC0415  what is not asked for is not loaded
+        from sessioncast.cli.prompt import save
 
         document = await client.sessions.export(session)
         if output is None:

@@ -30,7 +30,7 @@ def list_(
         raise typer.BadParameter("is for sessions", param_hint="--task")
 
     async def tasks(client: "Client") -> int:
-        from sessioncast.cli.present import all_tasks  # noqa: PLC0415  what is not asked for is not loaded
+        from sessioncast.cli.present import all_tasks
 
         rows: list[tuple[str, ...]] = []
         async for one in all_tasks(client, project):
@@ -41,8 +41,8 @@ def list_(
         return 0
 
     async def sessions(client: "Client") -> int:
-        from sessioncast.cli.board import model_of, phase_of  # noqa: PLC0415  the same
-        from sessioncast.cli.present import live_sessions  # noqa: PLC0415  the same
+        from sessioncast.cli.board import model_of, phase_of
+        from sessioncast.cli.present import live_sessions
 
         rows: list[tuple[str, ...]] = []
         for one in await (client.sessions.list(task) if task else live_sessions(client, project)):
@@ -56,7 +56,7 @@ def list_(
 
 def _told(document: dict[str, object], row: tuple[str, ...], rows: list[tuple[str, ...]], *, as_json: bool) -> None:
     """Into a pipe at once; for a terminal kept, until it is known how wide the columns are."""
-    from sessioncast.cli.prompt import harmless  # noqa: PLC0415  the same
+    from sessioncast.cli.prompt import harmless
 
     row = tuple(harmless(" ".join(cell.split())) for cell in row)
     if as_json or not sys.stdout.isatty():
@@ -69,7 +69,7 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     """As wide as it is: an id that was cut, or broken, is none, and it is what the next command is given."""
     if not rows:
         return
-    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415  for terminals only
+    from rich.cells import cell_len, set_cell_size
 
     widths = [max(map(cell_len, column)) for column in zip(columns, *rows, strict=True)]
     for row in (tuple(map(str.upper, columns)), *rows):

@@ -102,7 +102,7 @@ class Resumption:
 
     async def run(self, run: Run) -> int:
         """The exit code to leave with. What could not be recorded is said, and recorded at the end if it can be."""
-        from stamina.instrumentation import set_on_retry_hooks  # noqa: PLC0415  only what is used is loaded
+        from stamina.instrumentation import set_on_retry_hooks
 
         # Stamina's own would write to where the command's output goes.
         set_on_retry_hooks([_tell_retry])

@@ -137,8 +137,8 @@ def make_screen(board: Board, *, output_only: bool, as_json: bool) -> Screen:
         return JsonScreen()
     if output_only or not sys.stdout.isatty():
         return LineScreen(output_only=output_only)
-    from rich.console import Console  # noqa: PLC0415  for terminals only
+    from rich.console import Console
 
-    from sessioncast.cli.screen import TableScreen  # noqa: PLC0415  the same
+    from sessioncast.cli.screen import TableScreen
 
     return TableScreen(board, Console())

@@ -199,7 +199,7 @@ def _without_waiting(path: str, flags: int) -> int:
 def _locked(file: BinaryIO) -> bool:
     """Whether nobody else has it; the system gives it back when its program ends, however that is."""
     try:
-        import fcntl  # noqa: PLC0415  not on every platform
+        import fcntl
     except ImportError:
         return True
     try:

@@ -31,8 +31,8 @@ def spool_send(
     token: Token = None,
 ) -> None:
     """Send what `exec` could not: the rest of the output, each piece once, and the final status. Then the file goes."""
-    from sessioncast.cli.spool import BadSpoolError, Spool  # noqa: PLC0415  what is not asked for is not loaded
-    from sessioncast.client import Client  # noqa: PLC0415  the same
+    from sessioncast.cli.spool import BadSpoolError, Spool
+    from sessioncast.client import Client
 
     async def send(client: Client, spool: Spool) -> int:
         count = 0
@@ -75,7 +75,7 @@ def spool_list(
     state: Annotated[Path | None, _STATE] = None,
 ) -> None:
     """List the files that wait to be sent, oldest first; those of commands that still run are among them."""
-    from sessioncast.cli.spool import SUFFIX  # noqa: PLC0415  what is not asked for is not loaded
+    from sessioncast.cli.spool import SUFFIX
 
     found = []
     for path in (folder or spool_folder(state)).glob(f"*{SUFFIX}"):

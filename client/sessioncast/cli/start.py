@@ -38,7 +38,7 @@ def start(
     token: Token = None,
 ) -> None:
     """Start a session of a task's phase, and write its id. What became of it is told on stderr."""
-    from sessioncast_shared.phases import parse_phase  # noqa: PLC0415  what is not asked for is not loaded
+    from sessioncast_shared.phases import parse_phase
 
     try:
         phase = parse_phase(phase)
@@ -46,9 +46,9 @@ def start(
         raise typer.BadParameter(str(error), param_hint="PHASE") from error
 
     async def work(client: "Client") -> int:
-        from sessioncast.cli.holding import ActiveSessionError, find_task, settle  # noqa: PLC0415  the same
-        from sessioncast.cli.prompt import ask_to_replace, can_ask  # noqa: PLC0415  the same
-        from sessioncast.confirmation import ModelChangeRequiresConfirmation  # noqa: PLC0415  the same
+        from sessioncast.cli.holding import ActiveSessionError, find_task, settle
+        from sessioncast.cli.prompt import ask_to_replace, can_ask
+        from sessioncast.confirmation import ModelChangeRequiresConfirmation
 
         ask = not no_input and can_ask()
 

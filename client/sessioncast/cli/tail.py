@@ -29,8 +29,8 @@ def tail(
     """Write a session's output as it comes, each piece once and in order, until the session has ended."""
 
     async def work(client: "Client") -> int:
-        from sessioncast.cli.ending import last_lines, last_pieces  # noqa: PLC0415  what is not asked for is not loaded
-        from sessioncast_shared.filters import is_uuid  # noqa: PLC0415  the same
+        from sessioncast.cli.ending import last_lines, last_pieces
+        from sessioncast_shared.filters import is_uuid
 
         if not is_uuid(session):
             say(f"not an id: {session[:60]!r}")
@@ -61,9 +61,9 @@ def tail(
 
 async def _following(client: "Client", session: "Session", shown: int) -> AsyncIterator["OutputChunk"]:
     """What comes after `shown`, until the session has ended and all it said was told."""
-    from sessioncast.cli.board import Board  # noqa: PLC0415  the same
-    from sessioncast.cli.output import OutputFollower  # noqa: PLC0415  the same
-    from sessioncast_shared.events import Kind  # noqa: PLC0415  the same
+    from sessioncast.cli.board import Board
+    from sessioncast.cli.output import OutputFollower
+    from sessioncast_shared.events import Kind
 
     def fetch(id_: str, after: int) -> AsyncIterator["OutputChunk"]:
         return client.sessions.read_output(id_, after=after)
@@ -83,7 +83,7 @@ def _write(session: str, chunk: "OutputChunk", text: str, *, as_json: bool) -> N
     if as_json:
         emit({"type": "output", "session_id": session, **chunk.model_dump(mode="json")}, "", as_json=True)
         return
-    import sys  # noqa: PLC0415  the same
+    import sys
 
     # Bytes, so that no newline is translated and no locale is asked.
     sys.stdout.buffer.write(text.encode())

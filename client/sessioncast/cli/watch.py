@@ -33,8 +33,8 @@ def watch(
 
     On a terminal a table; into a pipe one line per change, and the output as it is, or JSON.
     """
-    from sessioncast.cli.watching import Watching  # noqa: PLC0415  what is not asked for is not loaded
-    from sessioncast_shared.filters import BadFilterError  # noqa: PLC0415  the same
+    from sessioncast.cli.watching import Watching
+    from sessioncast_shared.filters import BadFilterError
 
     if (output_only or until_done) and not (task or session):
         raise typer.BadParameter("needs --task or --session", param_hint="--output-only, --until-done")
