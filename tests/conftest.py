@@ -6,16 +6,20 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from _pytest.nodeid import NodeId
 
+from sessioncast import Client
 from sessioncast_server.db.migrate import migrate
 from support import warm
 from support.absent import absent
+from support.badproxy import BadProxy
 from support.given import Given
 from support.leaving import Leaving
-from support.node import Node, NodeFactory
+from support.mirrored import Works
+from support.node import Node, NodeFactory, NodeProcess
 from support.postgres import Postgres, fresh_database, postgres_binaries, readable_binaries
 from support.store import Store, opened
 from support.valkey import Valkey, valkey_binary
@@ -193,3 +197,19 @@ async def node_factory(tmp_path: Path) -> AsyncIterator[NodeFactory]:
             return await stack.enter_async_context(Node(tmp_path, env=env, arguments=arguments, port=port))
 
         yield start
+
+
+@pytest.fixture
+async def works(node: NodeProcess) -> AsyncIterator[Works]:
+    """Somebody who works in a project of this test, on a good line to the test's node."""
+    async with Client(node.url) as client:
+        project = f"p-{uuid4().hex[:12]}"
+        await client.projects.put(project)
+        yield Works(client, project)
+
+
+@pytest.fixture
+async def proxy(node: NodeProcess) -> AsyncIterator[BadProxy]:
+    """A line to the same node that can be bad, and tells who is connected."""
+    async with BadProxy(node.port) as proxy:
+        yield proxy

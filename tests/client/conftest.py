@@ -1,11 +1,20 @@
 """Scripted servers, and a client that does not wait long."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from sessioncast import Limits
+from support.node import NodeProcess
+from support.ports import free_port
 from support.scripted import ScriptedServer, ScriptedSockets, scripted_server, scripted_sockets
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    """A node for all tests of a file, each in a project of its own."""
+    with NodeProcess(tmp_path_factory.mktemp("node"), port=free_port(), env={}, arguments=()) as started:
+        yield started
 
 
 @pytest.fixture

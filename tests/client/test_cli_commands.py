@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,9 @@ from sessioncast import Client, Session, Task
 from sessioncast_shared import texts
 from support.command import Command
 from support.node import NodeProcess
-from support.ports import free_port
 from support.providing import given
 from support.terminal import Terminal
 from support.waiting import DEADLINE_S
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    """A node for all tests of this file, each in a project of its own."""
-    with NodeProcess(tmp_path_factory.mktemp("node"), port=free_port(), env={}, arguments=()) as started:
-        yield started
 
 
 @pytest.fixture

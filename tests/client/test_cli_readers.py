@@ -3,23 +3,14 @@
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sessioncast import Client
 from support.node import NodeProcess
-from support.ports import free_port
 from support.providing import given
 from support.waiting import DEADLINE_S
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    """A node for all tests of this file."""
-    with NodeProcess(tmp_path_factory.mktemp("node"), port=free_port(), env={}, arguments=()) as started:
-        yield started
 
 
 @pytest.mark.parametrize("more", [(), ("--json",)])

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,6 @@ import pytest
 from sessioncast import Client, Session
 from support.command import Command
 from support.node import NodeProcess
-from support.ports import free_port
 from support.providing import given
 from support.terminal import CTRL_C, Terminal
 
@@ -25,13 +24,6 @@ told["leads"] = os.getsid(0) == os.getpid()
 print(json.dumps(told), flush=True)
 """
 """Tells what its input, output and errors are."""
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    """A node for all tests of this file, each in a project of its own."""
-    with NodeProcess(tmp_path_factory.mktemp("node"), port=free_port(), env={}, arguments=()) as started:
-        yield started
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,9 @@ import pytest
 from sessioncast import Client, Task, Usage
 from support.command import Command
 from support.node import NodeProcess
-from support.ports import free_port
 from support.providing import given
 from support.terminal import CTRL_C, Terminal
 from support.waiting import until
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    """A node for all tests of this file, each in a project of its own."""
-    with NodeProcess(tmp_path_factory.mktemp("node"), port=free_port(), env={}, arguments=()) as started:
-        yield started
 
 
 @pytest.fixture

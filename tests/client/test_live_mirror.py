@@ -1,7 +1,6 @@
 """`client.live` against a real node: objects that are always those of now."""
 
 import asyncio
-from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
@@ -9,17 +8,9 @@ import pytest
 from sessioncast import Change, Client, Limits, Live, NotFound, Session, SessioncastError, Status
 from sessioncast.streams.ways import TransportWish
 from support.node import NodeProcess
-from support.ports import free_port
 from support.waiting import DEADLINE_S, until
 
 QUICK = Limits(backoff_base_s=0.01, backoff_cap_s=0.1)
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    """A node for all tests of this file, each in a project of its own."""
-    with NodeProcess(tmp_path_factory.mktemp("node"), port=free_port(), env={}, arguments=()) as started:
-        yield started
 
 
 async def a_session(client: Client, project: str = "") -> Session:

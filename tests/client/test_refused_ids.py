@@ -1,21 +1,13 @@
 """Ids, and what comes with them, that a real node refuses."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from sessioncast import Client, Invalid, ProviderState, SecurityViolation, Usage, Use
 from support.node import NodeProcess
-from support.ports import free_port
 from support.providing import a_session, given, newest_id, rows
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    """A node for all tests of this file, each in a project of its own."""
-    with NodeProcess(tmp_path_factory.mktemp("node"), port=free_port(), env={}, arguments=()) as started:
-        yield started
 
 
 @pytest.fixture

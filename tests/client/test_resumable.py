@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
@@ -19,7 +19,6 @@ from sessioncast import (
     Use,
 )
 from support.node import NodeProcess
-from support.ports import free_port
 from support.providing import Agent, a_session, given, newest_id, rows
 from support.waiting import RENEWED_S
 
@@ -27,13 +26,6 @@ SOON = ResumeWaits(first_s=0.01, longest_s=0.02, jitter_s=0.0)
 """Waits of a test that is not about them."""
 
 Fn = Callable[[Use], Awaitable[str | None]]
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    """A node for all tests of this file, each in a project of its own."""
-    with NodeProcess(tmp_path_factory.mktemp("node"), port=free_port(), env={}, arguments=()) as started:
-        yield started
 
 
 @pytest.fixture

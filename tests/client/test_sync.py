@@ -25,18 +25,10 @@ from sessioncast import (
     SyncClient,
 )
 from support.node import NodeProcess
-from support.ports import free_port
 from support.providing import Agent, closed, given, newest_id, rows, said, script
 from support.waiting import DEADLINE_S
 
 SOON = ResumeWaits(first_s=0.01, longest_s=0.02, jitter_s=0.0)
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    """A node for all tests of this file, each in a project of its own."""
-    with NodeProcess(tmp_path_factory.mktemp("node"), port=free_port(), env={}, arguments=()) as started:
-        yield started
 
 
 @pytest.fixture

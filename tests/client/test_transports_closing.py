@@ -1,10 +1,8 @@
 """A client that is closed, or given up, in the middle of anything: nothing of it is left."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from uuid import uuid4
 
 import pytest
 
@@ -12,34 +10,9 @@ from sessioncast import Client, ConnectionLost, SessioncastError, StreamState
 from sessioncast.streams.ways import TransportWish
 from support.badproxy import BadProxy
 from support.mirrored import SOON, Works, mine
-from support.node import NodeProcess
-from support.ports import free_port
 from support.waiting import DEADLINE_S, until
 
 TRANSPORTS = ["websocket", "sse", "poll", "auto"]
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    """A node."""
-    with NodeProcess(tmp_path_factory.mktemp("node"), port=free_port(), env={}, arguments=()) as node:
-        yield node
-
-
-@pytest.fixture
-async def works(node: NodeProcess) -> AsyncIterator[Works]:
-    """Somebody who works in a project of this test."""
-    async with Client(node.url) as client:
-        project = f"p-{uuid4().hex[:12]}"
-        await client.projects.put(project)
-        yield Works(client, project)
-
-
-@pytest.fixture
-async def proxy(node: NodeProcess) -> AsyncIterator[BadProxy]:
-    """A line to the node that tells who is connected."""
-    async with BadProxy(node.port) as proxy:
-        yield proxy
 
 
 async def nothing_left(before: set["asyncio.Task[object]"], proxy: BadProxy) -> None:

@@ -1,7 +1,7 @@
 """One client with many subscriptions, slow ones, doubled ones, and a server that stops pushing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from uuid import uuid4
 
@@ -23,22 +23,6 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     env = {"SESSIONCAST_HEARTBEAT_S": "0.5", "SESSIONCAST_SNAPSHOT_MAX": "60"}
     with NodeProcess(tmp_path_factory.mktemp("node"), port=free_port(), env=env, arguments=()) as node:
         yield node
-
-
-@pytest.fixture
-async def works(node: NodeProcess) -> AsyncIterator[Works]:
-    """Somebody who works in a project of this test."""
-    async with Client(node.url) as client:
-        project = f"p-{uuid4().hex[:12]}"
-        await client.projects.put(project)
-        yield Works(client, project)
-
-
-@pytest.fixture
-async def proxy(node: NodeProcess) -> AsyncIterator[BadProxy]:
-    """A line to the node that counts connections."""
-    async with BadProxy(node.port) as proxy:
-        yield proxy
 
 
 async def next_event(stream: Subscription) -> Event:

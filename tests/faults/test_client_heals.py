@@ -1,9 +1,8 @@
 """Networks that fail in every way: the mirror is the database's afterwards, no event came twice, and it was seen."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
-from uuid import uuid4
 
 import pytest
 
@@ -24,22 +23,6 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     env = {"SESSIONCAST_HEARTBEAT_S": "0.5"}
     with NodeProcess(tmp_path_factory.mktemp("node"), port=free_port(), env=env, arguments=()) as node:
         yield node
-
-
-@pytest.fixture
-async def works(node: NodeProcess) -> AsyncIterator[Works]:
-    """Somebody who works in a project of this test, on a good line."""
-    async with Client(node.url) as client:
-        project = f"p-{uuid4().hex[:12]}"
-        await client.projects.put(project)
-        yield Works(client, project)
-
-
-@pytest.fixture
-async def proxy(node: NodeProcess) -> AsyncIterator[BadProxy]:
-    """A bad line to the same node."""
-    async with BadProxy(node.port) as proxy:
-        yield proxy
 
 
 async def _seen_to_fail(seen: Watched) -> None:
