@@ -97,9 +97,12 @@ class Client:
         self.versions = Versions(sender)
         self.threads = Threads(sender, self._limits, self._afterwards)
         self._reports = Reports(sender, self._afterwards, backend.counters)
-        known = None if callable(token) else token
-        self.user = user or (None if callable(token) else user_of(known, user))
-        self.project = None if callable(token) else project_of(known)
+        self.user: str | None
+        self.project: str | None
+        if callable(token):
+            self.user, self.project = user, None  # its first token will tell, and nobody has asked for one yet
+        else:
+            self.user, self.project = user_of(token, user), project_of(token)
 
     def subscribe(
         self,

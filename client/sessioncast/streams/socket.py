@@ -14,6 +14,7 @@ from sessioncast.stats import Counters
 from sessioncast.streams.frames import Frame, Goodbye, control_frame
 from sessioncast.streams.mailbox import Mailbox
 from sessioncast.streams.wire import Wire, refusal
+from sessioncast_shared.codes import Code
 from sessioncast_shared.filters import Filter
 
 _RENEWALS_S = 1.0
@@ -204,10 +205,9 @@ class Socket:
 
     def _ended(self, body: dict[str, Any]) -> SessioncastError:
         reason = str(body.get("reason", ""))
-        known = {"forbidden": "forbidden", "push_disabled": "push_disabled"}.get(reason)
-        if known is None:
+        if reason not in (Code.FORBIDDEN, Code.PUSH_DISABLED):
             return ConnectionLost(self._wire.url, reason or "the server ended the subscription")
-        return refusal({"code": known, "detail": "", **body, "retryable": known == "push_disabled"})
+        return refusal({"code": reason, "detail": "", **body, "retryable": reason == Code.PUSH_DISABLED})
 
     def _end(self, error: SessioncastError) -> None:
         for mailbox in [*self._asked.values(), *self._mailboxes.values()]:

@@ -16,10 +16,11 @@ from sessioncast.streams.items import Item, StreamState
 from sessioncast.streams.statuses import Statuses
 from sessioncast.streams.tracker import Step, Tracker
 from sessioncast.streams.ways import Stream, TransportName, Ways
+from sessioncast_shared.codes import Code
 
 WhenFull = Literal["error", "resume"]
 
-_PUSH_DISABLED = "push_disabled"
+_PUSH_DISABLED = Code.PUSH_DISABLED
 
 
 class Subscription(AsyncIterator[Item]):

@@ -104,7 +104,7 @@ _STATUS: dict[str, int] = {
     Code.TOO_MANY: 429,
     Code.UNEXPECTED: 500,
     Code.UNAVAILABLE: 503,
-    "push_disabled": 503,
+    Code.PUSH_DISABLED: 503,
 }
 
 
